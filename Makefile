@@ -18,7 +18,7 @@ AEAD_PKG := $(if $(filter libcrypto,$(AEAD)),libcrypto)
 WARN := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
 	-Wpointer-arith -Wwrite-strings -Wformat=2 -Wundef -Wvla
 override CPPFLAGS += -I. -D_GNU_SOURCE -DSULTRY_VERSION='"$(VERSION)"' \
-	-DAEAD_DEFAULT_$(AEAD) $(if $(filter libcrypto,$(AEAD)),-DHAVE_LIBCRYPTO) \
+	$(if $(filter libcrypto,$(AEAD)),-DHAVE_LIBCRYPTO) \
 	$(shell pkg-config --cflags $(PKGS) $(AEAD_PKG))
 STD := -std=gnu11 -fno-strict-aliasing -fstack-protector-strong $(WARN) $(SANITIZE)
 LIBS := $(shell pkg-config --libs $(PKGS) $(AEAD_PKG))
@@ -28,6 +28,8 @@ COMMON := $(wildcard common/*.c common/net/*.c)
 CLIENT := $(filter-out pt-client/main.c,$(wildcard pt-client/*.c))
 SERVER := $(filter-out pt-server/main.c,$(wildcard pt-server/*.c))
 TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
+# Peers for the tests: a second TLS stack.
+TEST_LIBS := -lssl -lcrypto
 
 obj = $(patsubst %.c,$(BUILD)/%.o,$(1))
 

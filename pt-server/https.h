@@ -1,0 +1,59 @@
+/* The built-in HTTPS server: the API's door, and an ordinary small site for
+ * everybody else. The only module that sees evhttp. */
+#ifndef SULTRY_PT_SERVER_HTTPS_H
+#define SULTRY_PT_SERVER_HTTPS_H
+
+#include <stddef.h>
+#include <sys/socket.h>
+
+#define HTTPS_BODY_MAX (256u * 1024)   /* bytes of a request's body */
+#define HTTPS_HEADERS_MAX (16u * 1024) /* bytes of its headers */
+#define HTTPS_IDLE_TIMEOUT 120         /* seconds */
+
+struct event_base;
+struct https;
+struct https_request;
+
+/* The strings are borrowed for the call; arg for the server's life. */
+struct https_config {
+	const char *cert_pem, *key_pem; /* PEM text; the certificate may be a chain */
+	const char *base;               /* the API's path, "/...", no "/" at its end */
+	/* POST {base} (session NULL) or POST {base}/{session}. session is one path
+	 * segment of 1 to 64 base64url characters; nothing else about it is checked.
+	 * The callee owns req until it replies exactly once, at once or later.
+	 * session and body are borrowed for the call. */
+	void (*api)(void *arg, struct https_request *req, const char *session, const char *body,
+		    size_t len);
+	/* Who is behind a connection that was accepted from the loopback address
+	 * `from`, e.g. the front's splice. 0 and *addr, or -1: nobody known, `from`
+	 * itself counts. May be NULL. */
+	int (*peer)(void *arg, const struct sockaddr *from, struct sockaddr_storage *addr);
+	void *arg;
+	/* An address, or a prefix such as "192.0.2.0/24", whose X-Forwarded-For is
+	 * believed: its last entry names the client. NULL: none is. */
+	const char *trusted_proxy;
+};
+
+/* NULL: what is wrong is in error. */
+struct https *https_new(struct event_base *base, const struct https_config *config,
+			char error[256]);
+/* Closes listeners and connections. Requests that the API still owns stay valid;
+ * their replies go nowhere. */
+void https_free(struct https *https);
+
+/* Listens on addr (port 0: the kernel picks one); *bound (may be NULL) says where.
+ * May be called more than once. 0, or -1 with error set. */
+int https_listen(struct https *https, const struct sockaddr *addr, socklen_t len,
+		 struct sockaddr_storage *bound, char error[256]);
+
+/* The two replies. Each ends the caller's ownership of req. A peer that has left
+ * by then is not an error: the reply goes nowhere. json is copied. */
+void https_reply_json(struct https_request *req, const char *json, size_t len);
+/* The 404 of any unknown path, byte for byte. */
+void https_reply_unknown(struct https_request *req);
+
+/* The client's address; its family is AF_UNSPEC when unknown (a request through a
+ * trusted proxy that names nobody). Lives as long as req. */
+const struct sockaddr *https_request_addr(const struct https_request *req);
+
+#endif
