@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "common/mem.h"
+#include "common/noise.h"
 
 #define HEADER_MAX 65535
 #define PAD_BLOCK 512
@@ -521,4 +522,18 @@ bool
 msg_unwrap_box(bool request, const char *s, size_t len, uint64_t *counter, struct buffer *out)
 {
 	return unwrap(request, s, len, "box", counter, out);
+}
+
+void
+msg_base_path(char out[MSG_PATH_LEN + 1], const uint8_t server_public[32])
+{
+	static const char label[] = "sultry path v1";
+	uint8_t hash[32];
+	char text[BASE64URL_LEN(32) + 1];
+
+	noise_sha256(hash, label, sizeof(label) - 1, server_public, 32);
+	base64url_encode(text, hash, sizeof(hash));
+	out[0] = '/';
+	memcpy(out + 1, text, MSG_PATH_LEN - 1);
+	out[MSG_PATH_LEN] = '\0';
 }

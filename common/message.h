@@ -119,4 +119,10 @@ char *msg_wrap_box(bool request, uint64_t counter, const uint8_t *p, size_t n, s
 bool msg_unwrap_noise(bool request, const char *s, size_t len, struct buffer *out);
 bool msg_unwrap_box(bool request, const char *s, size_t len, uint64_t *counter, struct buffer *out);
 
+/* The API's path for a server key: "/" and 22 characters of a hash. */
+#define MSG_PATH_LEN 23
+void msg_base_path(char out[MSG_PATH_LEN + 1], const uint8_t server_public[32]);
+/* What both handshakes hash first. */
+#define MSG_PROLOGUE "sultry oob v1"
+
 #endif

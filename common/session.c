@@ -21,6 +21,13 @@ session_clear(struct session *s)
 	s->tracker = NULL;
 }
 
+void
+session_discard(struct session *s)
+{
+	stream_tx_clear(&s->tx);
+	stream_rx_clear(&s->rx);
+}
+
 /* ---- the local socket ---- */
 
 size_t
@@ -98,7 +105,8 @@ unsent(const struct session *s, uint64_t next)
 {
 	uint64_t end = stream_tx_end(&s->tx) + (s->tx.fin ? 1 : 0);
 
-	return next < end && s->tx.base < end;
+	/* A peer that said close wants no more of it. */
+	return s->close_in == CLOSE_NONE && next < end && s->tx.base < end;
 }
 
 /* The next bytes from *next on, at most max; moves *next behind them. */
@@ -126,8 +134,8 @@ take_unsent_fin(const struct session *s, uint64_t *next)
 	return true;
 }
 
-static enum stream_result
-receive(struct session *s, uint64_t offset, const uint8_t *p, size_t n)
+enum stream_result
+session_receive(struct session *s, uint64_t offset, const uint8_t *p, size_t n)
 {
 	uint64_t before = s->rx.taken + s->rx.held.n, end = offset + n;
 	enum stream_result r = stream_rx_put(&s->rx, offset, p, n);
@@ -289,7 +297,7 @@ take_frame(struct session *s, const struct frame *f)
 	case FRAME_ACK:
 		return stream_tx_ack(&s->tx, f->offset, f->limit);
 	case FRAME_DATA:
-		return receive(s, f->offset, f->p, f->n) == STREAM_OK;
+		return session_receive(s, f->offset, f->p, f->n) == STREAM_OK;
 	case FRAME_FIN:
 		return f->offset < stream_rx_received(&s->rx) ||
 		    stream_rx_fin(&s->rx, f->offset) == STREAM_OK;
@@ -334,7 +342,7 @@ take_oob(struct session *s, uint64_t ack_received, uint64_t ack_limit, uint64_t 
 	if (!stream_tx_ack(&s->tx, ack_received, ack_limit))
 		return false;
 	if (n > 0)
-		r = receive(s, offset, p, n);
+		r = session_receive(s, offset, p, n);
 	else if (offset > stream_rx_received(&s->rx))
 		r = STREAM_GAP;
 	if (r == STREAM_OK && fin && offset + n >= stream_rx_received(&s->rx))

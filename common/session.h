@@ -53,6 +53,8 @@ struct session {
 /* budget is borrowed. */
 void session_init(struct session *s, enum session_role role, struct stream_budget *budget);
 void session_clear(struct session *s);
+/* Frees the bytes held, of a session that has ended and only answers late requests. */
+void session_discard(struct session *s);
 
 /* ---- the local socket (app or target) ---- */
 
@@ -106,7 +108,7 @@ bool session_push_wants(const struct session *s);
 void session_exchange(struct session *s, struct msg_request *x, bool poll, size_t max);
 bool session_exchanged(struct session *s, const struct msg_request *x, const struct msg_reply *r);
 void session_exchange_lost(struct session *s, const struct msg_request *x);
-/* Takes the bytes of an `opened`; the first n of tx went with the open. */
+/* Takes an `opened`: its bytes, and how many of ours the open brought. */
 bool session_opened(struct session *s, const struct msg_reply *r);
 
 /* ---- oob carrier, server ---- */
@@ -117,6 +119,8 @@ enum session_exchange_result {
 	EXCHANGE_POLL,   /* it owns `down`: answer when session_poll_due() */
 };
 
+/* Takes n bytes of the stream at offset, such as those that came with an open. */
+enum stream_result session_receive(struct session *s, uint64_t offset, const uint8_t *p, size_t n);
 /* Takes request number n. `*drop_direct` is set if the direct connection, if any, has
  * lost the stream and is to be stopped. */
 enum session_exchange_result session_take_exchange(struct session *s, uint64_t n,

@@ -11,8 +11,7 @@ stream_tx_init(struct stream_tx *tx, struct stream_budget *budget)
 void
 stream_tx_clear(struct stream_tx *tx)
 {
-	if (tx->budget != NULL)
-		tx->budget->used -= tx->held.n;
+	tx->budget->used -= tx->held.n;
 	buffer_clear(&tx->held);
 }
 
@@ -92,8 +91,7 @@ stream_rx_init(struct stream_rx *rx, struct stream_budget *budget)
 void
 stream_rx_clear(struct stream_rx *rx)
 {
-	if (rx->budget != NULL)
-		rx->budget->used -= rx->held.n;
+	rx->budget->used -= rx->held.n;
 	buffer_clear(&rx->held);
 }
 

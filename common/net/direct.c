@@ -1,0 +1,252 @@
+#include "common/net/direct.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "common/mem.h"
+
+#define ACK_DELAY_MS 100
+#define BATCH 4                        /* records sealed for one write */
+#define USER_TIMEOUT_MS 30000
+#define KEEPALIVE_S 60
+#define UNSENT_MAX (128 * 1024)        /* bytes queued in the kernel but not sent */
+
+/* One thread, one scratch area each way: an idle connection holds no buffer. */
+static uint8_t in_area[RECORD_MAX + 128 * 1024];
+static uint8_t out_area[BATCH * (RECORD_MAX + EPOCH_TAG)];
+
+static bool
+transient(int err)
+{
+	return err == EAGAIN || err == EWOULDBLOCK || err == EINTR;
+}
+
+static void
+die(struct direct *d, bool eof)
+{
+	d->dead = true;
+	d->eof = eof;
+	event_del(d->rd);
+	event_del(d->wr);
+	event_del(d->ack);
+}
+
+/* ---- in ---- */
+
+/* Takes whole records from p; returns the bytes used. */
+static size_t
+take_records(struct direct *d, uint8_t *p, size_t n)
+{
+	size_t used = 0, body = 0;
+	struct reader frames;
+
+	while (used < n && !d->dead) {
+		uint8_t *rec = p + used;
+		enum record_result r = record_header(rec, n - used, RECORD_BODY_MAX, &body);
+
+		if (r == RECORD_MORE || (r == RECORD_OK && n - used < RECORD_HEADER + body))
+			break;
+		if (r == RECORD_BAD || record_open(&d->in, rec, body, false, NULL, &frames) != RECORD_OK ||
+		    !session_direct_frames(d->s, &frames)) {
+			die(d, false);
+			break;
+		}
+		used += RECORD_HEADER + body;
+	}
+	return used;
+}
+
+void
+direct_feed(struct direct *d, const uint8_t *p, size_t n)
+{
+	size_t used;
+
+	if (d->dead || n == 0)
+		return;
+	d->bytes_in += n;
+	buffer_add(&d->in_part, p, n);
+	used = take_records(d, d->in_part.mem + d->in_part.head, d->in_part.n);
+	buffer_drain(&d->in_part, used);
+}
+
+static void
+read_some(struct direct *d)
+{
+	size_t held = d->in_part.n, used;
+	ssize_t n;
+
+	if (held > 0)
+		memcpy(in_area, buffer_data(&d->in_part), held);
+	n = recv(d->fd, in_area + held, sizeof(in_area) - held, 0);
+	if (n <= 0) {
+		if (n == 0 || !transient(errno))
+			die(d, n == 0);
+		return;
+	}
+	d->bytes_in += (uint64_t)n;
+	used = take_records(d, in_area, held + (size_t)n);
+	buffer_clear(&d->in_part);
+	buffer_add(&d->in_part, in_area + used, held + (size_t)n - used);
+}
+
+/* ---- out ---- */
+
+/* Seals the next record at rec and returns its length. */
+static size_t
+seal_next(struct direct *d, uint8_t *rec)
+{
+	const uint16_t *first = d->s->role == SESSION_CLIENT ? d->pad->up : d->pad->down;
+	size_t skip = d->hello ? EPOCH_TAG : 0;
+	struct writer w = writer_of(rec + RECORD_HEADER + skip, pad_room(first, d->out.n, d->hello));
+	size_t len;
+
+	session_direct_fill(d->s, &w);
+	pad_write(d->pad, first, d->out.n, d->hello, &w);
+	len = record_seal(&d->out, rec, w.n, d->hello ? d->tag : NULL);
+	d->hello = false;
+	return len;
+}
+
+static void
+send_bytes(struct direct *d, const uint8_t *p, size_t n)
+{
+	ssize_t sent = send(d->fd, p, n, MSG_NOSIGNAL);
+
+	if (sent < 0 && !transient(errno)) {
+		die(d, false);
+		return;
+	}
+	if (sent < 0)
+		sent = 0;
+	if ((size_t)sent < n) {
+		/* p may be what is queued already: then only its front goes. */
+		if (d->out_part.n == n)
+			buffer_drain(&d->out_part, (size_t)sent);
+		else
+			buffer_add(&d->out_part, p + sent, n - (size_t)sent);
+		event_add(d->wr, NULL);
+	} else {
+		buffer_clear(&d->out_part);
+	}
+}
+
+void
+direct_flush(struct direct *d)
+{
+	if (!d->dead && d->out_part.n > 0)
+		send_bytes(d, buffer_data(&d->out_part), d->out_part.n);
+	while (!d->dead && d->out_part.n == 0 && session_direct_wants(d->s)) {
+		size_t n = 0;
+
+		for (int i = 0; i < BATCH && session_direct_wants(d->s); i++)
+			n += seal_next(d, out_area + n);
+		send_bytes(d, out_area, n);
+	}
+	if (!d->dead && session_ack_waits(d->s) && !event_pending(d->ack, EV_TIMEOUT, NULL))
+		event_add(d->ack, &(struct timeval){ .tv_usec = ACK_DELAY_MS * 1000 });
+}
+
+bool
+direct_idle(const struct direct *d)
+{
+	return d->out_part.n == 0 && !session_direct_wants(d->s);
+}
+
+unsigned
+direct_rtt_ms(const struct direct *d)
+{
+	struct tcp_info info;
+	socklen_t len = sizeof(info);
+
+	if (getsockopt(d->fd, IPPROTO_TCP, TCP_INFO, &info, &len) != 0)
+		return 0;
+	return (info.tcpi_rtt + 999) / 1000;
+}
+
+static void
+on_event(evutil_socket_t fd, short what, void *arg)
+{
+	struct direct *d = arg;
+
+	(void)fd;
+	if ((what & EV_READ) != 0)
+		read_some(d);
+	d->moved(d->arg); /* which flushes, or frees a dead one */
+}
+
+static void
+on_ack(evutil_socket_t fd, short what, void *arg)
+{
+	struct direct *d = arg;
+
+	(void)fd;
+	(void)what;
+	session_ack_now(d->s);
+	d->moved(d->arg);
+}
+
+static void
+set(evutil_socket_t fd, int level, int option, int value)
+{
+	setsockopt(fd, level, option, &value, sizeof(value));
+}
+
+static void
+socket_options(evutil_socket_t fd)
+{
+	set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+	/* A deep queue in the kernel would delay acknowledgements, and all of it
+	 * would have to be sent again after a reset. */
+	set(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_MAX);
+	/* The peer always reads, so bytes that stay unacknowledged mean a dead path. */
+	set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, USER_TIMEOUT_MS);
+	set(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+	set(fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_S);
+}
+
+struct direct *
+direct_new(struct event_base *base, evutil_socket_t fd, struct session *s,
+    const struct noise_epoch *keys, const struct pad_scheme *pad, void (*moved)(void *arg), void *arg)
+{
+	struct direct *d = mem_zalloc(sizeof(*d));
+	bool client = s->role == SESSION_CLIENT;
+
+	d->fd = fd;
+	d->s = s;
+	d->pad = pad;
+	d->moved = moved;
+	d->arg = arg;
+	d->hello = client;
+	memcpy(d->tag, keys->tag, EPOCH_TAG);
+	memcpy(d->out.key, client ? keys->up : keys->down, AEAD_KEY);
+	memcpy(d->in.key, client ? keys->down : keys->up, AEAD_KEY);
+	d->in.n = client ? 0 : 1;
+	socket_options(fd);
+	d->rd = event_new(base, fd, EV_READ | EV_PERSIST, on_event, d);
+	d->wr = event_new(base, fd, EV_WRITE, on_event, d);
+	d->ack = evtimer_new(base, on_ack, d);
+	if (d->rd == NULL || d->wr == NULL || d->ack == NULL)
+		abort();
+	event_add(d->rd, NULL);
+	return d;
+}
+
+void
+direct_free(struct direct *d)
+{
+	if (d == NULL)
+		return;
+	event_free(d->rd);
+	event_free(d->wr);
+	event_free(d->ack);
+	evutil_closesocket(d->fd);
+	mem_wipe(&d->out, sizeof(d->out));
+	mem_wipe(&d->in, sizeof(d->in));
+	buffer_clear(&d->in_part);
+	buffer_clear(&d->out_part);
+	free(d);
+}

@@ -1,0 +1,146 @@
+#include "common/net/local.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+
+#define READ_SIZE (128 * 1024)
+#define READS 4 /* a turn, so that one busy socket does not starve the others */
+
+uint64_t
+local_now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+void
+local_end(struct local *l, bool reset)
+{
+	if (l->fd < 0)
+		return;
+	event_free(l->rd);
+	event_free(l->wr);
+	if (reset)
+		setsockopt(l->fd, SOL_SOCKET, SO_LINGER, &(struct linger){ .l_onoff = 1 },
+		    sizeof(struct linger));
+	evutil_closesocket(l->fd);
+	l->fd = -1;
+}
+
+static bool
+transient(int err)
+{
+	return err == EAGAIN || err == EWOULDBLOCK || err == EINTR;
+}
+
+/* The socket failed: what was read before still goes out, then a reset. */
+static void
+failed(struct local *l)
+{
+	session_close(l->s, CLOSE_RESET);
+	local_end(l, true);
+}
+
+static void
+read_some(struct local *l)
+{
+	static uint8_t buf[READ_SIZE];
+
+	for (int i = 0; i < READS; i++) {
+		size_t room = session_room(l->s);
+		ssize_t n;
+
+		if (room == 0)
+			return;
+		n = recv(l->fd, buf, room < sizeof(buf) ? room : sizeof(buf), 0);
+		if (n < 0) {
+			if (!transient(errno))
+				failed(l);
+			return;
+		}
+		if (n == 0) {
+			l->read_done = true;
+			session_put_fin(l->s);
+			return;
+		}
+		session_put(l->s, buf, (size_t)n);
+		if ((size_t)n < sizeof(buf))
+			return;
+	}
+}
+
+/* Returns false if the socket is full. */
+static bool
+write_all(struct local *l)
+{
+	const uint8_t *p;
+	size_t n;
+
+	while ((n = session_peek(l->s, &p)) > 0) {
+		ssize_t w = send(l->fd, p, n, MSG_NOSIGNAL);
+
+		if (w < 0) {
+			if (transient(errno))
+				return false;
+			failed(l);
+			return true;
+		}
+		session_take(l->s, (size_t)w, local_now(), l->rtt_ms);
+	}
+	return true;
+}
+
+void
+local_flush(struct local *l)
+{
+	enum close_code close;
+	bool written;
+
+	if (l->fd < 0)
+		return;
+	written = write_all(l);
+	if (l->fd < 0)
+		return;
+	if (written && session_fin_due(l->s)) {
+		shutdown(l->fd, SHUT_WR);
+		session_take_fin(l->s);
+	}
+	close = written ? session_close_due(l->s) : CLOSE_NONE;
+	if (close != CLOSE_NONE || (l->read_done && l->s->rx.fin_taken)) {
+		local_end(l, close == CLOSE_RESET || close == CLOSE_ERROR);
+		return;
+	}
+	if (!written)
+		event_add(l->wr, NULL);
+	if (!l->read_done && session_room(l->s) > 0)
+		event_add(l->rd, NULL);
+}
+
+static void
+on_event(evutil_socket_t fd, short what, void *arg)
+{
+	struct local *l = arg;
+
+	(void)fd;
+	if ((what & EV_READ) != 0 && !l->read_done)
+		read_some(l);
+	l->moved(l->arg); /* which flushes */
+}
+
+void
+local_start(struct local *l, struct event_base *base, evutil_socket_t fd, struct session *s,
+    void (*moved)(void *arg), void *arg)
+{
+	*l = (struct local){ .fd = fd, .s = s, .moved = moved, .arg = arg };
+	l->rd = event_new(base, fd, EV_READ, on_event, l);
+	l->wr = event_new(base, fd, EV_WRITE, on_event, l);
+	if (l->rd == NULL || l->wr == NULL)
+		abort();
+	event_add(l->rd, NULL);
+}

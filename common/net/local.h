@@ -1,0 +1,35 @@
+/* Moves bytes between a local socket (the app's, or the target's) and its session. */
+#ifndef SULTRY_COMMON_NET_LOCAL_H
+#define SULTRY_COMMON_NET_LOCAL_H
+
+#include <event2/event.h>
+#include <stdbool.h>
+
+#include "common/session.h"
+
+/* Embedded in its owner. After each batch of I/O it calls moved(), whose turn it is
+ * to drive the carriers; local_flush and local_end never call it. */
+struct local {
+	evutil_socket_t fd; /* -1: none (yet, or any more) */
+	struct event *rd, *wr;
+	struct session *s;
+	unsigned rtt_ms;     /* of the carrier, for the credit */
+	bool read_done;      /* end of stream or a reset was read */
+	void (*moved)(void *arg);
+	void *arg;
+};
+
+/* Takes fd, non-blocking. s is borrowed. Starts to read at once. */
+void local_start(struct local *l, struct event_base *base, evutil_socket_t fd, struct session *s,
+    void (*moved)(void *arg), void *arg);
+/* Gives the socket what the session has for it, and reads on if there is room: to be
+ * called whenever the session changed. Closes the socket when both ends are through
+ * or the session says close. */
+void local_flush(struct local *l);
+/* Closes the socket; with a reset (RST), or orderly. Idempotent. */
+void local_end(struct local *l, bool reset);
+
+/* Milliseconds of the monotonic clock. */
+uint64_t local_now(void);
+
+#endif

@@ -1,0 +1,190 @@
+#include "common/net/process.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "common/mem.h"
+
+#define LINGER_MS 250
+#define PARENT_CHECK_S 1
+#define BIND_TRIES 20
+#define BIND_PAUSE_MS 100
+
+struct process {
+	struct event *term, *intr, *in, *parent;
+	pid_t parent_pid;
+	bool draining;
+	void (*stop)(void *arg, enum process_stop how);
+	void *arg;
+};
+
+void
+process_start(bool managed)
+{
+	sigset_t set;
+	int fd;
+
+	/* Else a socket would get number 0, 1 or 2. */
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= 2);
+	if (fd > 2)
+		close(fd);
+	signal(SIGPIPE, SIG_IGN);
+	if (managed)
+		signal(SIGHUP, SIG_IGN);
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
+}
+
+static void
+on_term(evutil_socket_t fd, short what, void *arg)
+{
+	struct process *p = arg;
+
+	(void)fd;
+	(void)what;
+	p->stop(p->arg, STOP_NOW);
+}
+
+static void
+on_int(evutil_socket_t fd, short what, void *arg)
+{
+	struct process *p = arg;
+	enum process_stop how = p->draining ? STOP_NOW : STOP_DRAIN;
+
+	(void)fd;
+	(void)what;
+	p->draining = true;
+	p->stop(p->arg, how);
+}
+
+/* What the parent writes there means nothing; its end does. */
+static bool
+stdin_ended(void)
+{
+	char buf[256];
+	ssize_t n = read(STDIN_FILENO, buf, sizeof(buf));
+
+	return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
+}
+
+static void
+on_stdin(evutil_socket_t fd, short what, void *arg)
+{
+	struct process *p = arg;
+
+	(void)fd;
+	(void)what;
+	if (!stdin_ended())
+		return;
+	event_del(p->in);
+	p->stop(p->arg, STOP_NOW);
+}
+
+/* Without the stdin flag, an orphan is noticed by its new parent. */
+static void
+on_parent(evutil_socket_t fd, short what, void *arg)
+{
+	struct process *p = arg;
+
+	(void)fd;
+	(void)what;
+	if (getppid() != p->parent_pid)
+		p->stop(p->arg, STOP_NOW);
+}
+
+struct process *
+process_watch(struct event_base *base, bool managed, bool stdin_close,
+    void (*stop)(void *arg, enum process_stop how), void *arg)
+{
+	struct process *p = mem_zalloc(sizeof(*p));
+
+	p->stop = stop;
+	p->arg = arg;
+	p->parent_pid = getppid();
+	p->term = evsignal_new(base, SIGTERM, on_term, p);
+	p->intr = evsignal_new(base, SIGINT, on_int, p);
+	p->in = event_new(base, STDIN_FILENO, EV_READ | EV_PERSIST, on_stdin, p);
+	p->parent = event_new(base, -1, EV_PERSIST, on_parent, p);
+	event_add(p->term, NULL);
+	event_add(p->intr, NULL);
+	if (stdin_close && event_add(p->in, NULL) != 0) {
+		/* A file or /dev/null: always readable, so it ends when read. */
+		while (!stdin_ended())
+			continue;
+		event_active(p->term, EV_SIGNAL, 1);
+	}
+	if (managed && !stdin_close)
+		event_add(p->parent, &(struct timeval){ .tv_sec = PARENT_CHECK_S });
+	return p;
+}
+
+void
+process_free(struct process *p)
+{
+	event_free(p->term);
+	event_free(p->intr);
+	event_free(p->in);
+	event_free(p->parent);
+	free(p);
+}
+
+void
+process_linger(void)
+{
+	struct pollfd in = { .fd = STDIN_FILENO, .events = POLLIN };
+	struct timespec before, now;
+	int left = LINGER_MS;
+
+	clock_gettime(CLOCK_MONOTONIC, &before);
+	while (left > 0 && poll(&in, 1, left) > 0 && !stdin_ended()) {
+		clock_gettime(CLOCK_MONOTONIC, &now);
+		left = LINGER_MS - (int)((now.tv_sec - before.tv_sec) * 1000 +
+		    (now.tv_nsec - before.tv_nsec) / 1000000);
+	}
+}
+
+static evutil_socket_t
+listen_once(const struct sockaddr *addr, socklen_t len)
+{
+	evutil_socket_t fd = socket(addr->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int one = 1, off = 0, err;
+
+	if (fd < 0)
+		return -1;
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (addr->sa_family == AF_INET6)
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
+	if (bind(fd, addr, len) == 0 && listen(fd, SOMAXCONN) == 0)
+		return fd;
+	err = errno;
+	evutil_closesocket(fd);
+	errno = err;
+	return -1;
+}
+
+evutil_socket_t
+process_listen(const struct sockaddr *addr, socklen_t len, struct sockaddr_storage *bound)
+{
+	socklen_t bound_len = sizeof(*bound);
+	evutil_socket_t fd = listen_once(addr, len);
+
+	for (int i = 0; i < BIND_TRIES && fd < 0 && errno == EADDRINUSE; i++) {
+		poll(NULL, 0, BIND_PAUSE_MS);
+		fd = listen_once(addr, len);
+	}
+	if (fd >= 0 && getsockname(fd, (struct sockaddr *)bound, &bound_len) != 0) {
+		evutil_closesocket(fd);
+		fd = -1;
+	}
+	return fd;
+}

@@ -1,0 +1,31 @@
+/* What any PT program owes its parent: sane descriptors and signals at the start, and
+ * an end when it is asked for (PT-CHECKLIST, "Process" and "Shutdown"). */
+#ifndef SULTRY_COMMON_NET_PROCESS_H
+#define SULTRY_COMMON_NET_PROCESS_H
+
+#include <event2/event.h>
+#include <stdbool.h>
+
+/* The very first call of main: opens /dev/null on closed standard descriptors, ignores
+ * SIGPIPE, unblocks SIGTERM and SIGINT. */
+void process_start(bool managed);
+
+enum process_stop {
+	STOP_NOW,   /* SIGTERM, a second SIGINT, the parent or its end of stdin is gone */
+	STOP_DRAIN, /* the first SIGINT: take nothing new, end when idle */
+};
+struct process;
+/* Calls stop() when an end is asked for, perhaps more than once. */
+struct process *process_watch(struct event_base *base, bool managed, bool stdin_close,
+    void (*stop)(void *arg, enum process_stop how), void *arg);
+void process_free(struct process *p);
+
+/* After a fatal line: gives the parent up to 250 ms to read it and end us. */
+void process_linger(void);
+
+/* A listening socket (non-blocking, close-on-exec, SO_REUSEADDR), its address in *bound.
+ * The IPv6 wildcard takes IPv4 too. EADDRINUSE is tried again for 2 s. -1: errno. */
+evutil_socket_t process_listen(const struct sockaddr *addr, socklen_t len,
+    struct sockaddr_storage *bound);
+
+#endif

@@ -1,0 +1,116 @@
+#include "pt-server/options.h"
+
+#include <event2/util.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/address.h"
+#include "common/mem.h"
+
+static int
+bad(char error[256], const char *key, const char *want)
+{
+	snprintf(error, 256, "option %s: expected %s", key, want);
+	return -1;
+}
+
+static bool
+parse_addr(struct sockaddr_storage *a, const char *text)
+{
+	struct sockaddr_storage ss = { 0 };
+	int len = sizeof(ss);
+
+	if (evutil_parse_sockaddr_port(text, (struct sockaddr *)&ss, &len) != 0 ||
+	    address_port(&ss) == 0)
+		return false;
+	*a = ss;
+	return true;
+}
+
+static bool
+add_direct(struct options *o, const char *text)
+{
+	struct sockaddr_storage a;
+	struct msg_address *d = &o->direct[o->n_direct];
+	const void *ip;
+
+	if (o->n_direct == MSG_ADDRESSES || !parse_addr(&a, text))
+		return false;
+	ip = a.ss_family == AF_INET ? (const void *)&((struct sockaddr_in *)&a)->sin_addr :
+	    (const void *)&((struct sockaddr_in6 *)&a)->sin6_addr;
+	if (evutil_inet_ntop(a.ss_family, ip, d->address, sizeof(d->address)) == NULL)
+		return false;
+	d->port = address_port(&a);
+	o->n_direct++;
+	return true;
+}
+
+static void
+replace(char **to, const char *value)
+{
+	free(*to);
+	*to = mem_strdup(value);
+}
+
+static int
+read_one(struct options *o, const char *key, const char *value, char error[256])
+{
+	if (strcmp(key, "cert") == 0)
+		replace(&o->cert, value);
+	else if (strcmp(key, "certkey") == 0)
+		replace(&o->certkey, value);
+	else if (strcmp(key, "trusted_proxy") == 0)
+		replace(&o->trusted_proxy, value);
+	else if (strcmp(key, "url") == 0) {
+		if (strncmp(value, "https://", 8) != 0)
+			return bad(error, key, "https://...");
+		replace(&o->url, value);
+	} else if (strcmp(key, "base") == 0) {
+		if (value[0] != '/' || value[strlen(value) - 1] == '/')
+			return bad(error, key, "a path such as /api");
+		replace(&o->base, value);
+		o->base_given = true;
+	} else if (strcmp(key, "fallback") == 0) {
+		if (!parse_addr(&o->fallback, value))
+			return bad(error, key, "an IP address and port");
+	} else if (strcmp(key, "oob") == 0) {
+		if (!parse_addr(&o->oob, value))
+			return bad(error, key, "an IP address and port");
+	} else if (strcmp(key, "direct") == 0) {
+		if (!add_direct(o, value))
+			return bad(error, key, "an IP address and port, at most four times");
+	} else {
+		snprintf(error, 256, "unknown option %.100s", key);
+		return -1;
+	}
+	return 0;
+}
+
+int
+options_read(struct options *o, const struct pt_args *args, char error[256])
+{
+	const char *key, *value;
+	size_t pos = 0;
+
+	while (pt_args_next(args, &pos, &key, &value))
+		if (read_one(o, key, value, error) != 0)
+			return -1;
+	if ((o->cert == NULL) != (o->certkey == NULL))
+		return bad(error, "cert", "certkey with it, and the reverse");
+	if (o->fallback.ss_family != AF_UNSPEC && o->oob.ss_family == AF_UNSPEC)
+		return bad(error, "fallback", "oob with it: the API needs a listener of its own");
+	return 0;
+}
+
+void
+options_clear(struct options *o)
+{
+	free(o->cert);
+	free(o->certkey);
+	free(o->url);
+	free(o->base);
+	free(o->trusted_proxy);
+	*o = (struct options){ 0 };
+}

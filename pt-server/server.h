@@ -1,0 +1,34 @@
+/* What the whole bridge shares. One a process; main.c fills it. */
+#ifndef SULTRY_PT_SERVER_SERVER_H
+#define SULTRY_PT_SERVER_SERVER_H
+
+#include <event2/event.h>
+#include <sys/socket.h>
+
+#include "common/frame.h"
+#include "common/message.h"
+#include "common/outbound.h"
+#include "common/stream.h"
+#include "pt-server/identity.h"
+#include "pt-server/sessions.h"
+
+#define SERVER_RETAIN_S 600
+
+struct server {
+	struct event_base *base;
+	struct identity identity;
+	struct pad_scheme pad;
+	struct stream_budget budget;
+	struct sessions *sessions;
+	int64_t started;                     /* seconds since 1970 */
+	struct msg_address direct[MSG_ADDRESSES];
+	unsigned n_direct;
+	/* The one target of managed mode. ext_orport's family AF_UNSPEC: plain ORPort. */
+	struct sockaddr_storage orport, ext_orport;
+	char *auth_cookie_file;
+	struct outbound outbound;
+	struct https *https;
+	struct front *front;
+};
+
+#endif
