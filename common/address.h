@@ -17,6 +17,16 @@ bool address_copy(struct sockaddr_storage *out, const struct sockaddr *sa, sockl
 /* 127.0.0.0/8 or ::1. */
 bool address_is_loopback(const struct sockaddr_storage *a);
 
+/* Whether it may be a host on the public Internet. Not so: private, shared (100.64/10),
+ * loopback, link-local, multicast and reserved ranges (RFC 6890), the unique local ones of
+ * IPv6, and any of these inside a v4-mapped, NAT64 (64:ff9b::/96) or 6to4 (2002::/16) one. */
+bool address_is_public(const struct sockaddr_storage *a);
+/* Same family, address and port. */
+bool address_equal(const struct sockaddr_storage *a, const struct sockaddr_storage *b);
+/* A literal IPv4 or IPv6 address, without brackets or zone. */
+bool address_parse(struct sockaddr_storage *out, const char *ip, uint16_t port);
+/* What the socket calls want as length. */
+socklen_t address_len(const struct sockaddr_storage *a);
 /* The port, in host order; 0 if it is neither IPv4 nor IPv6. */
 uint16_t address_port(const struct sockaddr_storage *a);
 

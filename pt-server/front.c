@@ -232,12 +232,10 @@ on_accept(struct evconnlistener *l, evutil_socket_t fd, struct sockaddr *addr, i
 	struct front *f = arg;
 	struct splice *sp;
 	const struct sockaddr *to = (struct sockaddr *)&f->fallback;
-	socklen_t to_len = to->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) :
-	    sizeof(struct sockaddr_in);
 	evutil_socket_t out = socket(to->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
 	(void)l;
-	if (out < 0 || (connect(out, to, to_len) != 0 && errno != EINPROGRESS)) {
+	if (out < 0 || (connect(out, to, address_len(&f->fallback)) != 0 && errno != EINPROGRESS)) {
 		if (out >= 0)
 			evutil_closesocket(out);
 		evutil_closesocket(fd);

@@ -16,13 +16,12 @@ struct identity {
 };
 
 /* Loads the identity from state_dir, and makes what is not there yet: the folder
- * (0700, with its parents), sultry_identity (0600) and, when cert_file is NULL, a
- * self-signed ECDSA P-256 certificate in sultry_tls.pem (0600, key and
- * certificate in one file, so that they always match). The certificate is made
- * anew when it is unreadable or about to expire, with the same key if that can
- * still be read, so that pins hold; an identity that is there but cannot be
- * read is an error, since a new one would cut off every client. Several processes
- * that start on one folder at once end with the same identity.
+ * (0700, with its parents), sultry_identity and, when cert_file is NULL,
+ * sultry_key.pem and sultry_cert.pem (self-signed, ECDSA P-256), all 0600. A
+ * certificate that is unreadable, foreign to the key or about to expire is made
+ * anew from the same key, so that pins hold. A sultry_identity that is there but
+ * cannot be read is an error, since a new one would cut off every client. Several
+ * processes that start on one folder at once end with the same identity.
  * cert_file and key_file: the operator's own; both or neither (one file that
  * holds both may be named twice).
  * 0, or -1 with what is wrong in error and nothing to clear. */

@@ -26,12 +26,6 @@
 static struct server srv;
 static bool draining;
 
-static socklen_t
-length(const struct sockaddr_storage *a)
-{
-	return a->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
-}
-
 static void
 on_stop(void *arg, enum process_stop how)
 {
@@ -86,7 +80,7 @@ start_https(const struct options *o, struct sockaddr_storage *inner, char error[
 	if (srv.https == NULL)
 		return -1;
 	if (o->oob.ss_family != AF_UNSPEC &&
-	    https_listen(srv.https, (const struct sockaddr *)&o->oob, length(&o->oob), NULL, error) != 0)
+	    https_listen(srv.https, (const struct sockaddr *)&o->oob, address_len(&o->oob), NULL, error) != 0)
 		return -1;
 	return https_listen(srv.https, (struct sockaddr *)&loopback, sizeof(loopback), inner, error);
 }
@@ -112,7 +106,7 @@ start_front(const struct pt_env *env, const struct options *o, const struct sock
 			return 0;
 		want.ss_family = AF_INET;
 	}
-	srv.front = front_new(&srv, (struct sockaddr *)&want, length(&want), fallback, bound, error);
+	srv.front = front_new(&srv, (struct sockaddr *)&want, address_len(&want), fallback, bound, error);
 	return srv.front == NULL ? -1 : 0;
 }
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/address.h"
 #include "common/mem.h"
 #include "common/net/dial.h"
 #include "pt-server/ext_orport.h"
@@ -18,12 +19,6 @@ struct target {
 	target_done *done;
 	void *arg;
 };
-
-static socklen_t
-length(const struct sockaddr_storage *a)
-{
-	return a->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
-}
 
 static void
 finish(struct target *t, evutil_socket_t fd, enum msg_error err, const char *why)
@@ -92,7 +87,7 @@ target_start(struct server *srv, const struct sockaddr *client, target_done *don
 	if (client->sa_family == AF_INET || client->sa_family == AF_INET6)
 		memcpy(&t->client, client, client->sa_family == AF_INET ?
 		    sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6));
-	t->dial = dial_start(srv->base, &srv->outbound, (const struct sockaddr *)to, length(to),
+	t->dial = dial_start(srv->base, &srv->outbound, (const struct sockaddr *)to, address_len(to),
 	    DIAL_MS, on_dial, t);
 	return t;
 }

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/mem.h"
@@ -36,6 +37,7 @@ process_start(bool managed)
 	while (fd >= 0 && fd <= 2);
 	if (fd > 2)
 		close(fd);
+	umask(077);
 	signal(SIGPIPE, SIG_IGN);
 	if (managed)
 		signal(SIGHUP, SIG_IGN);

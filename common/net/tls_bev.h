@@ -13,23 +13,27 @@ struct tls_ctx;
 struct tls_ctx *tls_ctx_server(const char *cert_pem, const char *key_pem, char error[256]);
 /* A client side that verifies nothing; for tests. */
 struct tls_ctx *tls_ctx_client(char error[256]);
-/* Not before the last bufferevent made from it is gone. */
+/* Connections made from it may outlive it. */
 void tls_ctx_free(struct tls_ctx *ctx);
 
 /* A TLS connection over fd, which it owns and closes; fd -1: bufferevent_setfd
- * follows (evhttp). The socket must be non-blocking. NULL: out of resources
- * (fd is then still the caller's). Borrows ctx.
+ * follows (evhttp). The socket must be non-blocking. Never NULL: a connection
+ * without the means for TLS ends at its first byte. A program that
+ * uses libevent ignores SIGPIPE; this relies on it.
  *
- * Reads and writes work as on any bufferevent. The event callback gets
- * BEV_EVENT_EOF after close_notify or a bare FIN, and BEV_EVENT_ERROR for
- * anything that TLS or the socket refuses, the alert having been sent; there is
- * no BEV_EVENT_CONNECTED. bufferevent_free sends close_notify.
+ * Reads and writes work as on any bufferevent. A byte leaves the output buffer
+ * when the kernel has it, so an empty one may be closed. The event callback gets
+ * BEV_EVENT_EOF after close_notify or a bare FIN, and BEV_EVENT_ERROR for what TLS
+ * or the socket refuses, the alert having been sent; never BEV_EVENT_CONNECTED.
+ * Whoever does not read while input is above TLS_BEV_INPUT_MAX loses the
+ * connection (BEV_EVENT_ERROR), unless EV_READ is off.
  *
- * After switching EV_WRITE on with bytes already queued, call
- * bufferevent_flush(bev, EV_WRITE, BEV_FLUSH): libevent's filters forget to. */
+ * bufferevent_flush(bev, EV_WRITE, BEV_FINISHED) sends close_notify, and so does
+ * bufferevent_free if the socket has not been shut down by then.
+ * Whoever switches EV_WRITE on later than in the callback that queued the bytes
+ * calls bufferevent_flush(bev, EV_WRITE, BEV_FLUSH): libevent's filters forget to. */
 struct bufferevent *tls_bev_new(struct event_base *base, struct tls_ctx *ctx, evutil_socket_t fd);
 
-/* The handshake is over, in both directions. */
-int tls_bev_established(struct bufferevent *bev);
+#define TLS_BEV_INPUT_MAX (512u * 1024)
 
 #endif

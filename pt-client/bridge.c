@@ -1,0 +1,255 @@
+#include "pt-client/bridge.h"
+
+#include <arpa/inet.h>
+#include <event2/util.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "common/address.h"
+#include "common/mem.h"
+
+#define WARM_MS 60000
+#define KEEP_MS (10 * 60 * 1000)
+
+/* ---- the line's arguments ---- */
+
+static bool
+decode32(uint8_t out[32], const char *text)
+{
+	size_t n;
+
+	return base64url_decode(out, 32, &n, text, strlen(text)) && n == 32;
+}
+
+static bool
+add_channel(struct bridge *b, const char *url, const struct pt_args *args, char error[256])
+{
+	const char *pin = pt_args_get(args, "pin");
+	uint8_t pin_bytes[32];
+	struct oob_config cfg = { .url = url, .front = pt_args_get(args, "front"),
+		.addr = pt_args_get(args, "addr"), .sni = pt_args_get(args, "sni") };
+
+	if (b->n_channels == BRIDGE_CHANNELS) {
+		snprintf(error, 256, "more than %d url arguments", BRIDGE_CHANNELS);
+		return false;
+	}
+	if (pin != NULL) {
+		if (!decode32(pin_bytes, pin)) {
+			snprintf(error, 256, "argument pin is not 43 characters of base64url");
+			return false;
+		}
+		cfg.pin = pin_bytes;
+	}
+	b->channels[b->n_channels] = oob_channel_new(b->cl->oob, &cfg, error);
+	return b->channels[b->n_channels++] != NULL;
+}
+
+static bool
+add_channels(struct bridge *b, const struct pt_args *args, char error[256])
+{
+	char at[ADDRESS_TEXT_MAX], url[ADDRESS_TEXT_MAX + 8];
+	const char *key, *value;
+	size_t pos = 0;
+
+	while (pt_args_next(args, &pos, &key, &value))
+		if (strcmp(key, "url") == 0 && !add_channel(b, value, args, error))
+			return false;
+	if (b->n_channels > 0)
+		return true;
+	address_text(at, &b->line_addr, address_port(&b->line_addr));
+	snprintf(url, sizeof(url), "https://%s", at);
+	return add_channel(b, url, args, error);
+}
+
+static bool
+read_args(struct bridge *b, const struct pt_args *args, char error[256])
+{
+	const char *key = pt_args_get(args, "key"), *base = pt_args_get(args, "base");
+	char derived[MSG_PATH_LEN + 1];
+
+	if (key == NULL || !decode32(b->key, key)) {
+		snprintf(error, 256, key == NULL ? "the bridge line has no key= argument" :
+		    "argument key is not 43 characters of base64url");
+		return false;
+	}
+	if (base != NULL && base[0] != '/') {
+		snprintf(error, 256, "argument base does not start with a slash");
+		return false;
+	}
+	msg_base_path(derived, b->key);
+	b->base = mem_strdup(base != NULL ? base : derived);
+	pad_scheme_init(&b->pad, b->key);
+	return add_channels(b, args, error);
+}
+
+static char *
+name_of(const struct sockaddr_storage *addr, const struct pt_args *args)
+{
+	char at[ADDRESS_TEXT_MAX], *name;
+	const char *key, *value;
+	size_t pos = 0;
+
+	address_text(at, addr, address_port(addr));
+	name = mem_strdup(at);
+	while (pt_args_next(args, &pos, &key, &value)) {
+		char *longer = mem_printf("%s %s=%s", name, key, value);
+
+		free(name);
+		name = longer;
+	}
+	return name;
+}
+
+/* ---- life ---- */
+
+static void
+bridge_free(struct bridge *b)
+{
+	for (unsigned i = 0; i < b->n_channels; i++)
+		oob_channel_free(b->channels[i]);
+	free(b->name);
+	free(b->base);
+	free(b);
+}
+
+struct bridge *
+bridge_get(struct client *cl, const struct sockaddr_storage *addr, const struct pt_args *args,
+    char error[256])
+{
+	char *name = name_of(addr, args);
+	struct bridge *b;
+
+	LIST_FOREACH(b, &cl->bridges, link) {
+		if (strcmp(b->name, name) == 0) {
+			free(name);
+			b->refs++;
+			return b;
+		}
+	}
+	b = mem_zalloc(sizeof(*b));
+	b->cl = cl;
+	b->name = name;
+	b->refs = 1;
+	b->line_addr = *addr;
+	b->direct[0].addr = *addr;
+	b->n_direct = 1;
+	if (!read_args(b, args, error)) {
+		bridge_free(b);
+		return NULL;
+	}
+	LIST_INSERT_HEAD(&cl->bridges, b, link);
+	return b;
+}
+
+void
+bridge_release(struct bridge *b)
+{
+	if (--b->refs == 0)
+		b->unused_ms = 0; /* the next sweep starts the clock */
+}
+
+void
+bridge_sweep(struct client *cl, uint64_t now_ms, bool all)
+{
+	struct bridge *b, *next;
+
+	for (b = LIST_FIRST(&cl->bridges); b != NULL; b = next) {
+		next = LIST_NEXT(b, link);
+		if (b->refs > 0 && !all)
+			continue;
+		if (b->unused_ms == 0)
+			b->unused_ms = now_ms;
+		if (all || now_ms - b->unused_ms > KEEP_MS) {
+			LIST_REMOVE(b, link);
+			bridge_free(b);
+		}
+	}
+}
+
+/* ---- OOB ---- */
+
+bool
+bridge_warm(const struct bridge *b, uint64_t now_ms)
+{
+	return b->authentic_ms != 0 && now_ms - b->authentic_ms < WARM_MS;
+}
+
+void
+bridge_authentic(struct bridge *b, uint64_t now_ms)
+{
+	b->authentic_ms = now_ms;
+}
+
+int64_t
+bridge_time(const struct bridge *b)
+{
+	return (int64_t)time(NULL) + b->clock_offset;
+}
+
+struct oob_channel *
+bridge_channel(struct bridge *b)
+{
+	return b->channels[b->channel];
+}
+
+void
+bridge_channel_failed(struct bridge *b, const struct oob_channel *ch)
+{
+	if (ch == b->channels[b->channel])
+		b->channel = (b->channel + 1) % b->n_channels;
+}
+
+unsigned
+bridge_rtt_ms(const struct bridge *b)
+{
+	return oob_channel_rtt_ms(b->channels[b->channel]);
+}
+
+/* ---- direct addresses ---- */
+
+void
+bridge_named(struct bridge *b, const struct msg_address *a, unsigned n)
+{
+	struct bridge_address named[MSG_ADDRESSES];
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		struct sockaddr_storage ss;
+
+		/* A hostile bridge must not make us dial into our own network. */
+		if (!address_parse(&ss, a[i].address, a[i].port) ||
+		    (!address_is_public(&ss) && address_is_public(&b->line_addr)))
+			continue;
+		named[count] = (struct bridge_address){ .addr = ss };
+		for (unsigned k = 0; k < b->n_direct; k++)
+			if (address_equal(&b->direct[k].addr, &ss))
+				named[count] = b->direct[k];
+		count++;
+	}
+	if (count == 0)
+		return;
+	memcpy(b->direct, named, count * sizeof(named[0]));
+	b->n_direct = count;
+}
+
+struct bridge_address *
+bridge_direct(struct bridge *b, uint64_t now_ms)
+{
+	if (b->dials >= BRIDGE_DIALS)
+		return NULL;
+	for (unsigned i = 0; i < b->n_direct; i++)
+		if (b->direct[i].rests_until_ms <= now_ms)
+			return &b->direct[i];
+	return NULL;
+}
+
+void
+bridge_rest(struct bridge *b, const struct sockaddr_storage *addr, uint64_t now_ms)
+{
+	for (unsigned i = 0; i < b->n_direct; i++)
+		if (address_equal(&b->direct[i].addr, addr))
+			b->direct[i].rests_until_ms = now_ms + BRIDGE_REDIAL_S * 1000;
+}
