@@ -1,6 +1,8 @@
 #include "common/net/local.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -137,6 +139,9 @@ void
 local_start(struct local *l, struct event_base *base, evutil_socket_t fd, struct session *s,
     void (*moved)(void *arg), void *arg)
 {
+	int one = 1;
+
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	*l = (struct local){ .fd = fd, .s = s, .moved = moved, .arg = arg };
 	l->rd = event_new(base, fd, EV_READ, on_event, l);
 	l->wr = event_new(base, fd, EV_WRITE, on_event, l);

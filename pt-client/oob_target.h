@@ -1,0 +1,23 @@
+/* From the words of a bridge line (url, front, addr, sni) to where a channel connects and
+ * what it says there. Pure. */
+#ifndef SULTRY_CLIENT_OOB_TARGET_H
+#define SULTRY_CLIENT_OOB_TARGET_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "pt-client/oob.h"
+
+struct oob_target {
+	char *origin;     /* https://name:port; the name goes into SNI and certificate check */
+	char *prefix;     /* "" or /path without trailing slash */
+	char *host;       /* the Host header's value, or NULL: that of origin */
+	char *connect_to; /* host:port to connect to, IPv6 in brackets, or NULL: that of origin */
+	bool dial_ip, dial_ipv6; /* what is connected to is no name */
+};
+
+/* 0, or -1 with a reason; cleared then. cfg's pin is not looked at. */
+int oob_target_init(struct oob_target *t, const struct oob_config *cfg, char error[256]);
+void oob_target_clear(struct oob_target *t);
+
+#endif
