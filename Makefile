@@ -10,7 +10,12 @@ BUILD ?= build
 
 VERSION := 0.1.0
 
+SHELL := /bin/bash
+
 PKGS := libevent wolfssl jansson libcurl
+# V=1 shows the commands.
+Q := $(if $(V),,@)
+SAY := @$(if $(V),:,echo)
 # AEAD=wolfssl seals with wolfSSL even where libcrypto is present.
 AEAD ?= $(if $(shell pkg-config --exists libcrypto && echo y),libcrypto,wolfssl)
 AEAD_PKG := $(if $(filter libcrypto,$(AEAD)),libcrypto)
@@ -37,7 +42,8 @@ LIB_COMMON := $(BUILD)/libsultry-common.a
 LIB_CLIENT := $(BUILD)/libsultry-client.a
 LIB_SERVER := $(BUILD)/libsultry-server.a
 
-.PHONY: all deps check check-unit check-e2e check-includes asan fuzz demo bench install clean
+.PHONY: all deps check check-all check-unit check-e2e check-includes asan fuzz fuzz-all demo bench \
+	install clean
 .SECONDARY:
 
 all: $(BUILD)/sultry-client $(BUILD)/sultry-server
@@ -45,7 +51,8 @@ all: $(BUILD)/sultry-client $(BUILD)/sultry-server
 $(BUILD)/sultry-client: $(call obj,pt-client/main.c) $(LIB_CLIENT) $(LIB_COMMON)
 $(BUILD)/sultry-server: $(call obj,pt-server/main.c) $(LIB_SERVER) $(LIB_COMMON)
 $(BUILD)/sultry-client $(BUILD)/sultry-server:
-	$(CC) $(CFLAGS) $(SANITIZE) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(SAY) LD $@
+	$(Q)$(CC) $(CFLAGS) $(SANITIZE) $(LDFLAGS) -Wl,--as-needed -o $@ $^ $(LIBS)
 
 $(LIB_COMMON): $(call obj,$(COMMON))
 $(LIB_CLIENT): $(call obj,$(CLIENT))
@@ -56,9 +63,92 @@ $(LIB_COMMON) $(LIB_CLIENT) $(LIB_SERVER):
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(STD) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(SAY) CC $<
+	$(Q)$(CC) $(CPPFLAGS) $(STD) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(LIB_CLIENT) $(LIB_SERVER) $(LIB_COMMON)
-	$(CC) $(CFLAGS) $(SANITIZE) $(LDFLAGS) -o $@ $^ $(CHECK_LIBS) $(LIBS) $(TEST_LIBS)
+	$(SAY) LD $@
+	$(Q)$(CC) $(CFLAGS) $(SANITIZE) $(LDFLAGS) -o $@ $^ $(CHECK_LIBS) $(LIBS) $(TEST_LIBS)
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+
+# ---- packages -------------------------------------------------------------------
+
+# What the build and the tests need, by Debian's names.
+DEPS := gcc libc6-dev make pkg-config libevent-dev libwolfssl-dev libjansson-dev \
+	libcurl4-openssl-dev libssl-dev check curl openssl python3 python3-cryptography \
+	nginx-light haproxy tor iproute2 procps
+
+deps:
+	@missing=; for p in $(DEPS); do \
+		dpkg-query -W -f '$${db:Status-Status}' $$p 2>/dev/null | grep -qx installed || \
+			missing="$$missing $$p"; done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	cmd="apt-get install -y --no-install-recommends$$missing"; \
+	if [ "$$(id -u)" = 0 ]; then sudo=; elif sudo -n true 2>/dev/null; then sudo="sudo -n"; \
+	else echo "Please run: sudo $$cmd"; exit 1; fi; \
+	$$sudo apt-get update -q && $$sudo env DEBIAN_FRONTEND=noninteractive $$cmd
+
+# ---- tests ----------------------------------------------------------------------
+
+# pkg-config was asked before deps ran, hence the second make.
+check: deps
+	+@$(MAKE) --no-print-directory check-all
+
+demo: deps
+	+@$(MAKE) --no-print-directory all
+	@BUILD=$(BUILD) tests/demo.sh
+
+check-all: all check-includes check-unit check-e2e
+	@echo "All tests passed."
+
+check-unit: $(TESTS)
+	@set -e; for t in $(TESTS); do $$t; done
+
+# A test is an executable script; the others are what they share.
+check-e2e: all
+	@set -e; for t in $$(find tests/e2e -name '*.sh' -perm -u+x | sort); do \
+		echo "== $$t"; BUILD=$(BUILD) $$t; done
+
+# Who may include what (STYLE: the direction of includes is checked, not remembered).
+# $(call only,LIBRARY,PATTERN,FILES): no other file may include it.
+only = @bad=$$(grep -lE '^\#include <$(2)' $$(find common pt-client pt-server -name '*.[ch]') | \
+	grep -vxE '$(3)'); [ -z "$$bad" ] || { echo "$(1) is seen by: $$bad"; exit 1; }
+check-includes:
+	@! grep -nE '#include "pt-(client|server)/' $$(find common -name '*.[ch]')
+	@! grep -nE '#include "pt-server/' $$(find pt-client -name '*.[ch]')
+	@! grep -nE '#include "pt-client/' $$(find pt-server -name '*.[ch]')
+	@! grep -nE '#include (<event2|"common/net)' common/*.[ch]
+	$(call only,jansson,jansson,common/message\.c)
+	$(call only,libcurl,curl/,pt-client/oob.*)
+	$(call only,evhttp,event2/http,pt-server/https\.c)
+	$(call only,OpenSSL,openssl/,common/aead_libcrypto\.c)
+	$(call only,wolfSSL,wolfssl/,common/(aead|noise)\.c|common/net/tls_bev\.[ch]|pt-server/(certificate|identity|ext_orport_auth)\.c)
+
+ASAN := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+asan: deps
+	+@$(MAKE) --no-print-directory BUILD=build/asan SANITIZE="$(ASAN)" CFLAGS="-O1 -g" check-all
+
+# Each parser under libFuzzer, for so many seconds.
+FUZZ_SECONDS ?= 20
+FUZZ := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/fuzz_*.c))
+fuzz:
+	+@$(MAKE) --no-print-directory BUILD=build/fuzz CC=clang CFLAGS="-O1 -g" \
+		SANITIZE="-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all" fuzz-all
+fuzz-all: $(FUZZ)
+	@set -e; for f in $(FUZZ); do echo "== $$f"; mkdir -p $$f.corpus; \
+		$$f -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -print_final_stats=1 \
+			-artifact_prefix=$$f- $$f.corpus; done
+$(BUILD)/tests/fuzz_%: LDFLAGS += -fsanitize=fuzzer
+
+bench: all
+	@BUILD=$(BUILD) tests/bench/run.sh
+
+# ---- install --------------------------------------------------------------------
+
+install: all
+	install -D -m 755 $(BUILD)/sultry-client $(DESTDIR)$(PREFIX)/bin/sultry-client
+	install -D -m 755 $(BUILD)/sultry-server $(DESTDIR)$(PREFIX)/bin/sultry-server
+
+clean:
+	rm -rf build

@@ -263,9 +263,10 @@ tls_tracker_feed(struct tls_tracker *t, enum tls_dir dir, const uint8_t *p, size
 	decide(t, dir, p, n);
 	while (!tls_tracker_final(t) &&
 	    (event = tls_record_next(&t->records[dir], &in, &message)) != TLS_MORE) {
-		if (!on_event(t, dir, event, message))
+		if (on_event(t, dir, event, message))
+			settle_up(t);
+		else
 			t->kind = TLS_NOT;
-		settle_up(t);
 	}
 	if (tls_tracker_final(t)) {
 		drop_buffers(t);
