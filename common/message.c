@@ -243,10 +243,11 @@ request_json(const struct msg_request *m)
 	case OP_EXCHANGE:
 		break;
 	}
-	return json_pack("{s:s, s:I, s:b, s:I, s:b, s:[I, I], s:I, s:o}", "op", "exchange",
+	return json_pack("{s:s, s:I, s:b, s:I, s:b, s:[I, I], s:I, s:I, s:o}", "op", "exchange",
 	    "epoch", (json_int_t)m->epoch, "poll", m->poll, "up", (json_int_t)m->up,
 	    "fin", m->fin, "down_ack", (json_int_t)m->ack_received, (json_int_t)m->ack_limit,
-	    "wait_ms", (json_int_t)m->wait_ms, "close", close_json(m->close));
+	    "up_limit", (json_int_t)m->up_limit, "wait_ms", (json_int_t)m->wait_ms,
+	    "close", close_json(m->close));
 }
 
 void
@@ -296,7 +297,8 @@ get_exchange(struct msg_request *m, const json_t *o)
 	    get_u32(o, "epoch", UINT32_MAX / 2, &m->epoch) && get_bool(o, "poll", &m->poll) &&
 	    get_u64(o, "up", &m->up) && get_bool(o, "fin", &m->fin) &&
 	    get_pair(o, "down_ack", &m->ack_received, &m->ack_limit) &&
-	    get_u32(o, "wait_ms", 60000, &m->wait_ms) && get_close(o, &m->close);
+	    get_u64(o, "up_limit", &m->up_limit) && get_u32(o, "wait_ms", 60000, &m->wait_ms) &&
+	    get_close(o, &m->close);
 }
 
 bool

@@ -63,6 +63,7 @@ struct msg_request {
 	uint32_t epoch;
 	bool poll, fin;
 	uint64_t ack_received, ack_limit; /* of `down` */
+	uint64_t up_limit;                /* the credit of `up` that the client knows of */
 	uint32_t wait_ms;
 	enum close_code close;
 	/* the stream bytes; decoding borrows them from the plaintext */

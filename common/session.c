@@ -9,7 +9,7 @@ session_init(struct session *s, enum session_role role, struct stream_budget *bu
 	stream_tx_init(&s->tx, budget);
 	stream_rx_init(&s->rx, budget);
 	s->tracker = tls_tracker_new();
-	s->ack_limit = s->rx.limit;
+	s->ack_limit = s->oob_limit = s->rx.limit;
 }
 
 void
@@ -25,6 +25,7 @@ void
 session_discard(struct session *s)
 {
 	stream_tx_clear(&s->tx);
+	s->rx.taken += s->rx.held.n; /* still acknowledged */
 	stream_rx_clear(&s->rx);
 }
 
@@ -95,7 +96,7 @@ session_finished(const struct session *s)
 bool
 session_may_go_direct(const struct session *s)
 {
-	return tls_tracker_final(s->tracker);
+	return tls_tracker_final(s->tracker) && s->epoch < s->confirmed + SESSION_EPOCHS;
 }
 
 /* ---- what both carriers do with the streams ---- */
@@ -177,13 +178,9 @@ session_accept(struct session *s, uint32_t epoch)
 void
 session_direct_stop(struct session *s)
 {
-	bool was_on = s->direct.on;
-
 	s->direct.on = s->direct.open = s->direct.greeted = false;
 	s->direct.ping = s->direct.pong = s->direct.close_sent = false;
 	s->ack_now = false;
-	if (was_on && s->oob_flying == 0)
-		s->oob_next = s->tx.base;
 }
 
 static bool
@@ -207,6 +204,12 @@ ack_urgent(const struct session *s)
 	return session_ack_waits(s) && (s->ack_now ||
 	    stream_rx_received(&s->rx) - s->ack_received >= quarter ||
 	    s->rx.limit - s->ack_limit >= quarter || s->rx.fin);
+}
+
+bool
+session_direct_unacked(const struct session *s)
+{
+	return s->direct.on && s->close_in == CLOSE_NONE && s->direct.next > s->tx.base;
 }
 
 bool
@@ -293,14 +296,14 @@ take_frame(struct session *s, const struct frame *f)
 	case FRAME_HELLO:
 	case FRAME_ACCEPT:
 		s->direct.open = true;
+		s->confirmed = s->epoch;
 		return greeting && stream_tx_ack(&s->tx, f->offset, f->limit);
 	case FRAME_ACK:
 		return stream_tx_ack(&s->tx, f->offset, f->limit);
 	case FRAME_DATA:
 		return session_receive(s, f->offset, f->p, f->n) == STREAM_OK;
 	case FRAME_FIN:
-		return f->offset < stream_rx_received(&s->rx) ||
-		    stream_rx_fin(&s->rx, f->offset) == STREAM_OK;
+		return stream_rx_fin(&s->rx, f->offset) == STREAM_OK;
 	case FRAME_PING:
 		s->direct.pong = true;
 		s->direct.cookie_in = f->offset;
@@ -331,8 +334,8 @@ session_direct_frames(struct session *s, struct reader *frames)
 
 /* ---- oob carrier ---- */
 
-/* Applies what a message of either kind says: ack, bytes, end, close. *whole tells
- * whether all bytes before its end are held now, so that its fin and close count. */
+/* Applies what a message of either kind says: ack, bytes, end, close. Over a gap its
+ * bytes, end and close count for nothing. */
 static bool
 take_oob(struct session *s, uint64_t ack_received, uint64_t ack_limit, uint64_t offset,
     const uint8_t *p, size_t n, bool fin, enum close_code close)
@@ -345,7 +348,7 @@ take_oob(struct session *s, uint64_t ack_received, uint64_t ack_limit, uint64_t 
 		r = session_receive(s, offset, p, n);
 	else if (offset > stream_rx_received(&s->rx))
 		r = STREAM_GAP;
-	if (r == STREAM_OK && fin && offset + n >= stream_rx_received(&s->rx))
+	if (r == STREAM_OK && fin)
 		r = stream_rx_fin(&s->rx, offset + n);
 	if (r == STREAM_OK && close != CLOSE_NONE)
 		receive_close(s, close);
@@ -353,34 +356,64 @@ take_oob(struct session *s, uint64_t ack_received, uint64_t ack_limit, uint64_t 
 }
 
 bool
+session_credit_due(const struct session *s)
+{
+	uint64_t quarter = s->rx.window / 4;
+
+	/* Little more is worth telling only if all that came is taken: over budget. */
+	return s->oob_limit < stream_rx_received(&s->rx) + quarter &&
+	    s->rx.limit >= s->oob_limit + (s->rx.held.n == 0 ? 1 : quarter);
+}
+
+bool
 session_push_wants(const struct session *s)
 {
-	return unsent(s, s->oob_next) ||
-	    (close_sendable(s, s->oob_next) && s->oob_flying == 0 && !s->close_confirmed);
+	return unsent(s, s->oob_next) || session_credit_due(s) ||
+	    (close_sendable(s, s->oob_next) && !s->close_confirmed);
 }
 
 void
 session_exchange(struct session *s, struct msg_request *x, bool poll, size_t max)
 {
 	*x = (struct msg_request){ .op = OP_EXCHANGE, .poll = poll, .epoch = s->epoch,
-		.ack_received = stream_rx_received(&s->rx), .ack_limit = s->rx.limit };
+		.ack_received = stream_rx_received(&s->rx), .ack_limit = s->rx.limit,
+		.up = s->tx.base, .up_limit = s->tx.limit };
+	s->oob_limit = x->ack_limit;
+	/* Held, a poll keeps its bytes from being acknowledged: few, and none over a gap. */
+	if (poll && (s->oob_flying > 0 || s->tx.held.n > SESSION_POLL_DATA))
+		return;
 	x->n = take_unsent(s, &s->oob_next, &x->data, max);
 	x->up = s->oob_next - x->n;
-	x->fin = take_unsent_fin(s, &s->oob_next);
-	if (close_sendable(s, s->oob_next))
-		x->close = s->close_out;
+	if (!poll) {
+		x->fin = take_unsent_fin(s, &s->oob_next);
+		if (close_sendable(s, s->oob_next))
+			x->close = s->close_out;
+	}
 	if (x->n > 0 || x->fin)
 		s->oob_flying++;
+}
+
+static uint64_t
+exchange_end(const struct msg_request *x)
+{
+	return x->up + x->n + (x->fin ? 1 : 0);
+}
+
+static void
+exchange_over(struct session *s, const struct msg_request *x)
+{
+	if (x->n > 0 || x->fin)
+		s->oob_flying--;
+	/* Lost, or met a gap: all that is not acknowledged goes again. */
+	if (s->tx.base < exchange_end(x))
+		s->oob_next = s->tx.base;
 }
 
 void
 session_exchange_lost(struct session *s, const struct msg_request *x)
 {
-	if (x->n > 0 || x->fin)
-		s->oob_flying--;
-	/* Nothing with bytes is under way: what is not acknowledged goes again. */
-	if (s->oob_flying == 0)
-		s->oob_next = s->tx.base;
+	exchange_over(s, x);
+	s->oob_limit = 0; /* the peer may not have heard it */
 }
 
 bool
@@ -388,8 +421,11 @@ session_exchanged(struct session *s, const struct msg_request *x, const struct m
 {
 	bool ok = take_oob(s, r->ack_received, r->ack_limit, r->down, r->data, r->n, r->fin, r->close);
 
-	session_exchange_lost(s, x);
-	if (x->close != CLOSE_NONE && r->close != CLOSE_NONE)
+	exchange_over(s, x);
+	if (x->poll && x->epoch > s->confirmed)
+		s->confirmed = x->epoch;
+	/* Over a gap it was not heard, even if the server says close too. */
+	if (x->close != CLOSE_NONE && r->close != CLOSE_NONE && s->tx.base >= exchange_end(x))
 		s->close_confirmed = true;
 	return ok;
 }
@@ -397,10 +433,8 @@ session_exchanged(struct session *s, const struct msg_request *x, const struct m
 bool
 session_opened(struct session *s, const struct msg_reply *r)
 {
-	bool ok = take_oob(s, r->ack_received, r->ack_limit, r->down, r->data, r->n, r->fin, r->close);
-
-	s->oob_next = s->tx.base;
-	return ok && r->down == 0;
+	return r->down == 0 &&
+	    take_oob(s, r->ack_received, r->ack_limit, 0, r->data, r->n, r->fin, r->close);
 }
 
 enum session_exchange_result
@@ -414,6 +448,7 @@ session_take_exchange(struct session *s, uint64_t n, const struct msg_request *x
 	/* A poll that names epoch e says that all before e are given up. */
 	s->epoch = x->epoch;
 	s->poll_n = n + 1;
+	s->oob_limit = x->up_limit;
 	*drop_direct = s->direct.on;
 	s->poll_owns = true;
 	return EXCHANGE_POLL;
@@ -422,7 +457,8 @@ session_take_exchange(struct session *s, uint64_t n, const struct msg_request *x
 bool
 session_poll_due(const struct session *s)
 {
-	return !s->poll_owns || unsent(s, s->tx.base) || s->close_out != CLOSE_NONE;
+	return !s->poll_owns || unsent(s, s->tx.base) || s->close_out != CLOSE_NONE ||
+	    session_credit_due(s);
 }
 
 void

@@ -14,6 +14,7 @@
 #include "common/tls_tracker.h"
 
 #define SESSION_EPOCHS 8 /* direct attempts that the server knows ahead */
+#define SESSION_POLL_DATA (STREAM_HELD_MIN / 2) /* bytes that a poll takes along */
 
 enum session_role { SESSION_CLIENT, SESSION_SERVER };
 
@@ -43,9 +44,13 @@ struct session {
 	 * bytes that are under way. */
 	uint64_t oob_next;
 	unsigned oob_flying;
+	/* The credit that the peer is known to have from us over oob. Client: what it last
+	 * told. Server: what the poll said. */
+	uint64_t oob_limit;
 
 	/* Client: the next epoch to use. Server: the lowest that may be accepted. */
 	uint32_t epoch;
+	uint32_t confirmed; /* client: the server is known to expect this epoch or a later one */
 	uint64_t poll_n;    /* server: the highest poll seen, plus 1 */
 	bool poll_owns;     /* server: `down` goes by poll */
 };
@@ -76,7 +81,8 @@ bool session_finished(const struct session *s);
 
 /* ---- cutover ---- */
 
-/* No plaintext handshake is left to be sent: the direct connection may carry the rest. */
+/* No plaintext handshake is left to be sent, and the server knows the next epoch: a direct
+ * connection may carry the rest. */
 bool session_may_go_direct(const struct session *s);
 
 /* ---- direct carrier ---- */
@@ -87,6 +93,8 @@ bool session_may_go_direct(const struct session *s);
 void session_direct_start(struct session *s);
 void session_accept(struct session *s, uint32_t epoch);
 void session_direct_stop(struct session *s);
+/* Something was sent on it that the peer has not acknowledged. */
+bool session_direct_unacked(const struct session *s);
 /* A record should be written now. */
 bool session_direct_wants(const struct session *s);
 /* An acknowledgement waits for company: call session_ack_now within 100 ms. */
@@ -98,11 +106,19 @@ void session_direct_fill(struct session *s, struct writer *w);
 /* Takes the frames of one record. False: a broken peer, to be cut off. */
 bool session_direct_frames(struct session *s, struct reader *frames);
 
-/* ---- oob carrier, client ---- */
+/* ---- oob carrier ---- */
 
-/* There are bytes, an end or a close for a request to carry. */
+/* The peer is short of credit and we have more to give: worth a push of the client's,
+ * and the answer to a poll that the server holds. */
+bool session_credit_due(const struct session *s);
+
+/* ---- client ---- */
+
+/* There are bytes, an end, a close, or credit that the peer is short of for a request
+ * to carry. */
 bool session_push_wants(const struct session *s);
-/* Fills in an exchange with what is due, up to max bytes. The view in x->data holds
+/* Fills in an exchange with what is due, up to max bytes. A poll may be held for long, so
+ * it takes few bytes, and leaves end and close to a push. The view in x->data holds
  * until the session changes. Each is followed by one session_exchanged(), or
  * session_exchange_lost() if no answer will ever be had. */
 void session_exchange(struct session *s, struct msg_request *x, bool poll, size_t max);
@@ -111,7 +127,7 @@ void session_exchange_lost(struct session *s, const struct msg_request *x);
 /* Takes an `opened`: its bytes, and how many of ours the open brought. */
 bool session_opened(struct session *s, const struct msg_reply *r);
 
-/* ---- oob carrier, server ---- */
+/* ---- server ---- */
 
 enum session_exchange_result {
 	EXCHANGE_BAD,    /* a broken peer */

@@ -146,6 +146,8 @@ stream_rx_peek(const struct stream_rx *rx, const uint8_t **p)
 void
 stream_rx_take(struct stream_rx *rx, size_t n, uint64_t now_ms, unsigned rtt_ms)
 {
+	uint32_t window;
+
 	buffer_drain(&rx->held, n);
 	rx->budget->used -= n;
 	if (rx->taken == rx->mark)
@@ -157,8 +159,10 @@ stream_rx_take(struct stream_rx *rx, size_t n, uint64_t now_ms, unsigned rtt_ms)
 			rx->window *= 2;
 		rx->mark = rx->taken;
 	}
-	if (rx->taken + rx->window > rx->limit)
-		rx->limit = rx->taken + rx->window;
+	/* Over budget the credit given runs out before more is given. */
+	window = rx->budget->used <= rx->budget->max ? rx->window : STREAM_HELD_MIN;
+	if (rx->taken + window > rx->limit)
+		rx->limit = rx->taken + window;
 }
 
 bool

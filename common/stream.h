@@ -12,7 +12,7 @@
 
 #define STREAM_CREDIT_START (256u * 1024)
 #define STREAM_CREDIT_MAX (8u * 1024 * 1024)
-#define STREAM_HELD_MIN (16u * 1024) /* a sender holds this much even over budget */
+#define STREAM_HELD_MIN (16u * 1024) /* so much is held, and allowed, even over budget */
 
 /* Bytes that all streams of the process hold together; credit does not grow
  * while `used` is above `max`. */

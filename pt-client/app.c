@@ -17,12 +17,15 @@
 #define CUTOVER_WAIT_MS 250  /* the hello waits so long for app bytes to go with it */
 #define ACCEPT_MIN_MS 1000
 #define DIAL_MS 10000
-#define OPEN_MS 10000        /* from the request to its answer, retries included */
-#define POLL_WAIT_MS 25000
-#define REPLY_SLACK_MS 15000
+#define OPEN_COLD_MS 10000   /* from the request to its answer, retries included */
+#define OPEN_WARM_MS 25000
+#define POLL_MIN_MS 5000     /* how long a poll is held; doubles while nothing comes */
+#define POLL_MAX_MS 25000
+#define REPLY_MS 6000        /* an answer that is not there by then has been lost */
+#define NO_ROUTE_S 1         /* rest of an address that no route leads to */
+#define SHORT_LIFE_MS 5000   /* a direct connection closed sooner was not wanted */
 #define RETRY_MIN_MS 200
 #define RETRY_MAX_MS 5000
-#define LOST_MS (600 * 1000) /* nothing authentic for so long: give up */
 #define LINGER_MS 60000      /* a close that cannot be delivered */
 
 enum app_state {
@@ -62,7 +65,8 @@ struct app {
 	struct noise_keys keys;
 	struct slot open, push, poll;
 	uint64_t n_out;        /* exchanges numbered so far */
-	uint64_t started_ms, heard_ms;
+	unsigned wait_ms;      /* of the next poll */
+	uint64_t started_ms, heard_ms, lost_ms;
 	char path[MSG_PATH_LEN + 300];
 	char id[MSG_SESSION_ID + 1];
 	struct oob_request *status;
@@ -73,8 +77,10 @@ struct app {
 	evutil_socket_t direct_fd; /* connected, its hello not sent yet */
 	bool hello_due;            /* no app bytes came to go with it */
 	struct direct *direct;
+	uint64_t direct_ms;        /* since when */
 	struct event *accept;      /* no ACCEPT by then: the path swallows hellos */
-	struct event *redial;
+	struct bridge_waiter waiter;
+	bool my_turn;              /* the bridge's other waiters wait for our dial */
 };
 
 static void pump(struct app *a);
@@ -98,6 +104,14 @@ slot_clear(struct slot *slot)
 }
 
 static void
+turn_over(struct app *a)
+{
+	if (a->my_turn)
+		bridge_redialled(a->b, local_now());
+	a->my_turn = false;
+}
+
+static void
 stop_dial(struct app *a)
 {
 	if (a->dial != NULL) {
@@ -105,6 +119,7 @@ stop_dial(struct app *a)
 		a->b->dials--;
 		a->dial = NULL;
 	}
+	turn_over(a);
 	if (a->direct_fd >= 0)
 		evutil_closesocket(a->direct_fd);
 	a->direct_fd = -1;
@@ -123,6 +138,7 @@ app_free(struct app *a)
 	event_free(a->push.retry);
 	event_free(a->poll.retry);
 	oob_cancel(a->status);
+	bridge_unqueue(a->b, &a->waiter);
 	stop_dial(a);
 	direct_free(a->direct);
 	local_end(&a->local, true);
@@ -133,7 +149,6 @@ app_free(struct app *a)
 	event_free(a->timer);
 	event_free(a->reap);
 	event_free(a->accept);
-	event_free(a->redial);
 	session_clear(&a->s);
 	noise_clear(&a->noise);
 	noise_clear(&a->status_noise);
@@ -221,11 +236,11 @@ on_watch(evutil_socket_t fd, short what, void *arg)
 
 /* ---- direct ---- */
 
-/* When the address has rested, with jitter: not all sessions at once. */
 static void
-redial_later(struct app *a)
+redial(struct app *a)
 {
-	after(a->redial, (BRIDGE_REDIAL_S + mem_random_below(BRIDGE_REDIAL_S / 4)) * 1000);
+	if (a->s.close_in == CLOSE_NONE && a->state != APP_OVER)
+		bridge_redial(a->b, &a->waiter, local_now());
 }
 
 static void
@@ -235,27 +250,29 @@ on_dial(void *arg, evutil_socket_t fd, int err)
 
 	a->dial = NULL;
 	a->b->dials--;
+	a->direct_fd = fd;
 	if (fd < 0) {
 		log_info("direct connection: %s", strerror(err));
-		bridge_rest(a->b, &a->direct_addr, local_now());
-		redial_later(a);
-		pump(a);
-		return;
+		bridge_rest(a->b, &a->direct_addr, local_now(),
+		    err == ENETUNREACH || err == EADDRNOTAVAIL ? NO_ROUTE_S : a->b->redial_s);
+		redial(a);
 	}
-	a->direct_fd = fd;
+	turn_over(a);
 	pump(a);
 }
 
 static void
 dial_direct(struct app *a)
 {
-	struct bridge_address *to;
+	struct bridge_address *to = NULL;
 
-	if (a->dial != NULL || a->direct_fd >= 0 || a->direct != NULL)
-		return;
-	to = bridge_direct(a->b, local_now());
+	if (a->dial == NULL && a->direct_fd < 0 && a->direct == NULL) {
+		to = bridge_direct(a->b, local_now());
+		if (to == NULL)
+			redial(a);
+	}
 	if (to == NULL) {
-		redial_later(a);
+		turn_over(a);
 		return;
 	}
 	a->direct_addr = to->addr;
@@ -265,28 +282,29 @@ dial_direct(struct app *a)
 }
 
 static void
-on_redial(evutil_socket_t fd, short what, void *arg)
+on_turn(void *arg)
 {
 	struct app *a = arg;
 
-	(void)fd;
-	(void)what;
+	a->my_turn = true;
+	a->hello_due = true; /* there is a stream to go on with */
 	dial_direct(a);
-	pump(a);
 }
 
-/* The direct connection is gone, or never answered: all goes by OOB from here on,
- * until a later attempt. */
+/* The direct connection is gone: all goes by OOB, until another one is up. `rest`: its
+ * address is left alone for a while, since a redial renews many a block. */
 static void
-drop_direct(struct app *a, const char *why)
+drop_direct(struct app *a, bool rest, const char *why)
 {
 	log_info("direct connection lost: %s", why);
-	bridge_rest(a->b, &a->direct_addr, local_now());
+	if (rest)
+		bridge_rest(a->b, &a->direct_addr, local_now(), a->b->redial_s);
 	event_del(a->accept);
 	session_direct_stop(&a->s);
 	direct_free(a->direct);
 	a->direct = NULL;
-	redial_later(a);
+	a->wait_ms = POLL_MIN_MS;
+	redial(a);
 }
 
 static void
@@ -297,7 +315,7 @@ on_accept(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	if (a->direct != NULL && !a->s.direct.open)
-		drop_direct(a, "no answer to the hello");
+		drop_direct(a, true, "no answer to the hello");
 	pump(a);
 }
 
@@ -322,6 +340,7 @@ say_hello(struct app *a)
 		dial_direct(a);
 		return;
 	}
+	a->direct_ms = local_now();
 	noise_epoch(&keys, a->keys.direct, a->s.epoch++);
 	session_direct_start(&a->s);
 	a->direct = direct_new(a->cl->base, a->direct_fd, &a->s, &keys, &a->b->pad, moved, a);
@@ -357,17 +376,20 @@ hello_soon(struct app *a)
 static void
 pump_direct(struct app *a)
 {
+	enum direct_end end;
+
 	if (hello_ready(a))
 		say_hello(a);
 	if (a->direct == NULL)
 		return;
 	direct_flush(a->direct);
-	if (a->direct->dead)
-		drop_direct(a, a->direct->eof ? "closed by the bridge" : "reset");
-	else if (a->s.direct.open && event_pending(a->accept, EV_TIMEOUT, NULL)) {
+	if (a->s.direct.open)
 		event_del(a->accept);
-		a->local.rtt_ms = direct_rtt_ms(a->direct);
-	}
+	end = a->direct->dead;
+	/* A bridge that restarts closes in order, and may be dialled again. */
+	if (end != DIRECT_ALIVE)
+		drop_direct(a, end != DIRECT_EOF || !a->s.direct.open ||
+		    local_now() - a->direct_ms < SHORT_LIFE_MS, direct_end_text(end));
 }
 
 /* ---- OOB ---- */
@@ -378,7 +400,7 @@ post(struct slot *slot, const char *path, unsigned timeout_ms, oob_done *done)
 	char *copy = mem_alloc(slot->len);
 
 	memcpy(copy, slot->body, slot->len);
-	slot->channel = bridge_channel(slot->app->b);
+	slot->channel = bridge_channel(slot->app->b, local_now());
 	slot->req = oob_post(slot->channel, path, copy, slot->len, timeout_ms, done, slot);
 }
 
@@ -389,15 +411,16 @@ retry_later(struct slot *slot)
 	unsigned ms = RETRY_MIN_MS << (slot->tries < 5 ? slot->tries : 5);
 
 	slot->tries++;
-	bridge_channel_failed(slot->app->b, slot->channel);
+	bridge_channel_result(slot->app->b, slot->channel, false, local_now());
 	after(slot->retry, ms < RETRY_MAX_MS ? ms : RETRY_MAX_MS);
 }
 
 static void
-heard(struct app *a)
+heard(struct app *a, const struct oob_channel *ch)
 {
 	a->heard_ms = local_now();
 	bridge_authentic(a->b, a->heard_ms);
+	bridge_channel_result(a->b, ch, true, a->heard_ms);
 }
 
 /* Opens message 2 of a handshake. */
@@ -446,7 +469,7 @@ on_status(void *arg, const struct oob_reply *reply)
 
 	a->status = NULL;
 	if (read_noise(&a->status_noise, reply, &keys, &m, &plain) && m.op == REPLY_STATUS) {
-		heard(a);
+		heard(a, NULL);
 		if (!m.alive)
 			fail(a, SOCKS5_REP_FAILURE, "the bridge has lost the session");
 	}
@@ -467,7 +490,7 @@ ask_status(struct app *a)
 	memcpy(m.session, a->id, sizeof(m.session));
 	write_noise(a, &a->status_noise, &m, &body, &len);
 	if (body != NULL)
-		a->status = oob_post(bridge_channel(a->b), a->b->base, body, len, REPLY_SLACK_MS,
+		a->status = oob_post(bridge_channel(a->b, local_now()), a->b->base, body, len, REPLY_MS,
 		    on_status, a);
 }
 
@@ -499,9 +522,12 @@ on_exchange(void *arg, const struct oob_reply *reply)
 
 	slot->req = NULL;
 	if (read_box(slot, reply, &m, &plain)) {
-		heard(a);
+		heard(a, slot->channel);
 		slot_clear(slot);
 		slot->tries = 0;
+		if (slot == &a->poll)
+			a->wait_ms = m.n > 0 ? POLL_MIN_MS :
+			    a->wait_ms < POLL_MAX_MS / 2 ? 2 * a->wait_ms : POLL_MAX_MS;
 		if (!session_exchanged(&a->s, &slot->x, &m))
 			fail(a, SOCKS5_REP_FAILURE, "the bridge broke the protocol");
 		buffer_clear(&plain);
@@ -517,7 +543,7 @@ on_exchange(void *arg, const struct oob_reply *reply)
 	}
 	if (reply->result == OOB_OK || reply->result == OOB_STATUS)
 		ask_status(a);
-	if (local_now() - a->heard_ms > LOST_MS)
+	if (local_now() - a->heard_ms > a->lost_ms)
 		fail(a, SOCKS5_REP_FAILURE, "the bridge cannot be reached any more");
 	else
 		retry_later(slot);
@@ -526,7 +552,11 @@ on_exchange(void *arg, const struct oob_reply *reply)
 static void
 post_exchange(struct slot *slot)
 {
-	post(slot, slot->app->path, slot->x.wait_ms + REPLY_SLACK_MS, on_exchange);
+	/* More patience with each try, for a path that is slow and not dead. */
+	unsigned patience = REPLY_MS + 4 * bridge_rtt_ms(slot->app->b);
+
+	post(slot, slot->app->path, slot->x.wait_ms + patience * (slot->tries < 4 ? slot->tries + 1 : 4),
+	    on_exchange);
 }
 
 static void
@@ -546,7 +576,7 @@ send_exchange(struct app *a, struct slot *slot, bool poll)
 	uint8_t *box;
 
 	session_exchange(&a->s, &slot->x, poll, MSG_EXCHANGE_DATA);
-	slot->x.wait_ms = poll ? POLL_WAIT_MS : 0;
+	slot->x.wait_ms = poll ? a->wait_ms : 0;
 	msg_encode_request(&plain, &slot->x);
 	slot->n = a->n_out++;
 	box = mem_alloc(plain.n + AEAD_TAG);
@@ -577,7 +607,8 @@ static void on_open(void *arg, const struct oob_reply *reply);
 static void
 post_open(struct slot *slot)
 {
-	post(slot, slot->app->b->base, OPEN_MS + REPLY_SLACK_MS, on_open);
+	/* A second copy joins the first, if that has arrived. */
+	post(slot, slot->app->b->base, REPLY_MS + 4 * bridge_rtt_ms(slot->app->b), on_open);
 }
 
 static void
@@ -597,7 +628,7 @@ start_open(struct app *a)
 		fail(a, SOCKS5_REP_FAILURE, "the bridge line's key is not a usable one");
 		return;
 	}
-	after(a->timer, OPEN_MS + REPLY_SLACK_MS);
+	after(a->timer, a->replied ? OPEN_WARM_MS : OPEN_COLD_MS);
 	post_open(&a->open);
 	dial_direct(a);
 }
@@ -623,6 +654,7 @@ opened(struct app *a, const struct msg_reply *m)
 		memcpy(a->path, path, strlen(path) + 1);
 	free(path);
 	a->state = APP_OPEN;
+	a->lost_ms = (uint64_t)m->retain_s * 1000;
 	if (a->path[0] == '\0' || !session_opened(&a->s, m)) {
 		fail(a, SOCKS5_REP_FAILURE, "the bridge broke the protocol");
 		return;
@@ -660,6 +692,14 @@ rep_of(enum oob_result r)
 	    r == OOB_TIMEOUT ? SOCKS5_REP_TTL_EXPIRED : SOCKS5_REP_FAILURE;
 }
 
+/* A few tries, since an app that hears of the failure soon can try another bridge. Time
+ * that is short of the whole is no sign of one. */
+static bool
+may_retry_open(const struct app *a, const struct oob_reply *reply)
+{
+	return reply->result == OOB_TIMEOUT || a->open.tries < 2 * a->b->n_channels + 1;
+}
+
 static void
 on_open(void *arg, const struct oob_reply *reply)
 {
@@ -673,12 +713,12 @@ on_open(void *arg, const struct oob_reply *reply)
 	slot->req = NULL;
 	if (read_noise(&noise, reply, &a->keys, &m, &plain) &&
 	    (m.op == REPLY_OPENED || m.op == REPLY_ERROR)) {
-		heard(a);
+		heard(a, slot->channel);
 		if (m.op == REPLY_OPENED)
 			opened(a, &m);
 		else
 			refused(a, &m);
-	} else if (local_now() - a->started_ms < OPEN_MS && slot->tries < 2 * a->b->n_channels) {
+	} else if (may_retry_open(a, reply)) {
 		retry_later(slot);
 	} else {
 		if (reply->result == OOB_OK || reply->result == OOB_STATUS)
@@ -726,6 +766,7 @@ pump(struct app *a)
 {
 	if (a->state == APP_OVER)
 		return;
+	a->local.rtt_ms = a->direct != NULL ? a->direct->rtt_ms : 2 * bridge_rtt_ms(a->b);
 	local_flush(&a->local);
 	if (a->state == APP_FIRST && (a->s.tx.held.n > 0 || a->s.tx.fin || a->s.close_out != CLOSE_NONE)) {
 		event_del(a->timer);
@@ -775,7 +816,8 @@ app_start(struct client *cl, evutil_socket_t fd, struct bridge *b, const uint8_t
 	a->timer = evtimer_new(cl->base, on_timer, a);
 	a->reap = evtimer_new(cl->base, on_reap, a);
 	a->accept = evtimer_new(cl->base, on_accept, a);
-	a->redial = evtimer_new(cl->base, on_redial, a);
+	a->waiter = (struct bridge_waiter){ .turn = on_turn, .arg = a };
+	a->wait_ms = POLL_MIN_MS;
 	if (n > 0)
 		session_put(&a->s, early, n);
 	if (bridge_warm(b, a->started_ms)) {
@@ -793,6 +835,42 @@ app_start(struct client *cl, evutil_socket_t fd, struct bridge *b, const uint8_t
 	a->watch = event_new(cl->base, fd, EV_READ | EV_PERSIST, on_watch, a);
 	event_add(a->watch, NULL);
 	start_open(a);
+}
+
+static void
+repost(struct slot *slot, void (*again)(struct slot *slot))
+{
+	if (slot->body == NULL)
+		return;
+	oob_cancel(slot->req);
+	event_del(slot->retry);
+	again(slot);
+}
+
+void
+app_network_changed(struct client *cl)
+{
+	uint64_t now = local_now();
+	struct bridge *b;
+	struct app *a;
+
+	LIST_FOREACH(b, &cl->bridges, link)
+		bridge_network_changed(b, now);
+	LIST_FOREACH(a, &cl->apps, link) {
+		if (a->state == APP_OVER)
+			continue;
+		repost(&a->open, post_open);
+		repost(&a->push, post_exchange);
+		repost(&a->poll, post_exchange);
+		if (a->dial != NULL) {
+			stop_dial(a);
+			dial_direct(a);
+		}
+		if (a->direct != NULL && direct_orphaned(a->direct)) {
+			drop_direct(a, false, "its address is gone");
+			pump(a);
+		}
+	}
 }
 
 void

@@ -13,6 +13,9 @@
  * request is sent when what it says is known. */
 void app_start(struct client *cl, evutil_socket_t fd, struct bridge *b, const uint8_t *early,
     size_t n);
+/* The local network changed: connections that lost their address are replaced, requests
+ * under way are sent again. */
+void app_network_changed(struct client *cl);
 /* Ends all of them at once. */
 void app_end_all(struct client *cl);
 

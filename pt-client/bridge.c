@@ -1,7 +1,7 @@
 #include "pt-client/bridge.h"
 
 #include <arpa/inet.h>
-#include <event2/util.h>
+#include <event2/event.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +13,9 @@
 
 #define WARM_MS 60000
 #define KEEP_MS (10 * 60 * 1000)
+#define FAILED_MS 5000          /* a channel's first failure; doubles with each */
+#define FAILED_MAX_MS 300000
+#define REDIAL_JITTER_MS 200    /* between two redials */
 
 /* ---- the line's arguments ---- */
 
@@ -43,8 +46,8 @@ add_channel(struct bridge *b, const char *url, const struct pt_args *args, char 
 		}
 		cfg.pin = pin_bytes;
 	}
-	b->channels[b->n_channels] = oob_channel_new(b->cl->oob, &cfg, error);
-	return b->channels[b->n_channels++] != NULL;
+	b->channels[b->n_channels].oob = oob_channel_new(b->cl->oob, &cfg, error);
+	return b->channels[b->n_channels++].oob != NULL;
 }
 
 static bool
@@ -68,6 +71,8 @@ static bool
 read_args(struct bridge *b, const struct pt_args *args, char error[256])
 {
 	const char *key = pt_args_get(args, "key"), *base = pt_args_get(args, "base");
+	const char *redial = pt_args_get(args, "redial");
+	char *end = NULL;
 	char derived[MSG_PATH_LEN + 1];
 
 	if (key == NULL || !decode32(b->key, key)) {
@@ -78,6 +83,16 @@ read_args(struct bridge *b, const struct pt_args *args, char error[256])
 	if (base != NULL && base[0] != '/') {
 		snprintf(error, 256, "argument base does not start with a slash");
 		return false;
+	}
+	b->redial_s = BRIDGE_REDIAL_S;
+	if (redial != NULL) {
+		unsigned long v = strtoul(redial, &end, 10);
+
+		if (redial[0] < '0' || redial[0] > '9' || *end != '\0' || v > 86400) {
+			snprintf(error, 256, "argument redial is not a number of seconds");
+			return false;
+		}
+		b->redial_s = (uint32_t)v;
 	}
 	msg_base_path(derived, b->key);
 	b->base = mem_strdup(base != NULL ? base : derived);
@@ -105,11 +120,14 @@ name_of(const struct sockaddr_storage *addr, const struct pt_args *args)
 
 /* ---- life ---- */
 
+static void on_redial(evutil_socket_t fd, short what, void *arg);
+
 static void
 bridge_free(struct bridge *b)
 {
 	for (unsigned i = 0; i < b->n_channels; i++)
-		oob_channel_free(b->channels[i]);
+		oob_channel_free(b->channels[i].oob);
+	event_free(b->redial);
 	free(b->name);
 	free(b->base);
 	free(b);
@@ -136,6 +154,8 @@ bridge_get(struct client *cl, const struct sockaddr_storage *addr, const struct 
 	b->line_addr = *addr;
 	b->direct[0].addr = *addr;
 	b->n_direct = 1;
+	TAILQ_INIT(&b->waiters);
+	b->redial = evtimer_new(cl->base, on_redial, b);
 	if (!read_args(b, args, error)) {
 		bridge_free(b);
 		return NULL;
@@ -190,22 +210,38 @@ bridge_time(const struct bridge *b)
 }
 
 struct oob_channel *
-bridge_channel(struct bridge *b)
+bridge_channel(struct bridge *b, uint64_t now_ms)
 {
-	return b->channels[b->channel];
+	const struct bridge_channel *best = &b->channels[0];
+
+	/* The line's order counts among the healthy; else the one that failed longest ago. */
+	for (unsigned i = 0; i < b->n_channels; i++) {
+		if (b->channels[i].failed_until_ms <= now_ms)
+			return b->channels[i].oob;
+		if (b->channels[i].failed_until_ms < best->failed_until_ms)
+			best = &b->channels[i];
+	}
+	return best->oob;
 }
 
 void
-bridge_channel_failed(struct bridge *b, const struct oob_channel *ch)
+bridge_channel_result(struct bridge *b, const struct oob_channel *ch, bool ok, uint64_t now_ms)
 {
-	if (ch == b->channels[b->channel])
-		b->channel = (b->channel + 1) % b->n_channels;
+	for (unsigned i = 0; i < b->n_channels; i++) {
+		struct bridge_channel *c = &b->channels[i];
+		uint64_t ms = (uint64_t)FAILED_MS << (c->failures < 10 ? c->failures : 10);
+
+		if (c->oob != ch)
+			continue;
+		c->failures = ok ? 0 : c->failures + 1;
+		c->failed_until_ms = ok ? 0 : now_ms + (ms < FAILED_MAX_MS ? ms : FAILED_MAX_MS);
+	}
 }
 
 unsigned
 bridge_rtt_ms(const struct bridge *b)
 {
-	return oob_channel_rtt_ms(b->channels[b->channel]);
+	return oob_channel_rtt_ms(b->channels[0].oob);
 }
 
 /* ---- direct addresses ---- */
@@ -247,9 +283,81 @@ bridge_direct(struct bridge *b, uint64_t now_ms)
 }
 
 void
-bridge_rest(struct bridge *b, const struct sockaddr_storage *addr, uint64_t now_ms)
+bridge_rest(struct bridge *b, const struct sockaddr_storage *addr, uint64_t now_ms,
+    uint32_t seconds)
 {
 	for (unsigned i = 0; i < b->n_direct; i++)
 		if (address_equal(&b->direct[i].addr, addr))
-			b->direct[i].rests_until_ms = now_ms + BRIDGE_REDIAL_S * 1000;
+			b->direct[i].rests_until_ms = now_ms + (uint64_t)seconds * 1000;
+}
+
+/* ---- redialling ---- */
+
+/* Sets the timer for the next turn: when an address has rested, after some jitter. */
+static void
+schedule(struct bridge *b, uint64_t now_ms)
+{
+	uint64_t first = UINT64_MAX, ms;
+
+	if (b->redialling || TAILQ_EMPTY(&b->waiters) || event_pending(b->redial, EV_TIMEOUT, NULL))
+		return;
+	for (unsigned i = 0; i < b->n_direct; i++)
+		if (b->direct[i].rests_until_ms < first)
+			first = b->direct[i].rests_until_ms;
+	ms = (first > now_ms ? first - now_ms : 0) + mem_random_below(REDIAL_JITTER_MS);
+	event_add(b->redial, &(struct timeval){ .tv_sec = (time_t)(ms / 1000),
+	    .tv_usec = (suseconds_t)(ms % 1000 * 1000) });
+}
+
+static void
+on_redial(evutil_socket_t fd, short what, void *arg)
+{
+	struct bridge *b = arg;
+	struct bridge_waiter *w = TAILQ_FIRST(&b->waiters);
+
+	(void)fd;
+	(void)what;
+	if (w == NULL || b->redialling)
+		return;
+	bridge_unqueue(b, w);
+	b->redialling = true;
+	w->turn(w->arg);
+}
+
+void
+bridge_redial(struct bridge *b, struct bridge_waiter *w, uint64_t now_ms)
+{
+	if (w->queued)
+		return;
+	w->queued = true;
+	TAILQ_INSERT_TAIL(&b->waiters, w, link);
+	schedule(b, now_ms);
+}
+
+void
+bridge_unqueue(struct bridge *b, struct bridge_waiter *w)
+{
+	if (w->queued)
+		TAILQ_REMOVE(&b->waiters, w, link);
+	w->queued = false;
+}
+
+void
+bridge_redialled(struct bridge *b, uint64_t now_ms)
+{
+	b->redialling = false;
+	schedule(b, now_ms);
+}
+
+void
+bridge_network_changed(struct bridge *b, uint64_t now_ms)
+{
+	for (unsigned i = 0; i < b->n_direct; i++)
+		b->direct[i].rests_until_ms = 0;
+	for (unsigned i = 0; i < b->n_channels; i++) {
+		b->channels[i].failed_until_ms = 0;
+		oob_channel_renew(b->channels[i].oob);
+	}
+	event_del(b->redial);
+	schedule(b, now_ms);
 }

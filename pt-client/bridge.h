@@ -21,6 +21,20 @@ struct bridge_address {
 	uint64_t rests_until_ms;
 };
 
+struct bridge_channel {
+	struct oob_channel *oob;
+	uint64_t failed_until_ms; /* others are preferred until then */
+	unsigned failures;        /* in a row */
+};
+
+/* One who waits for its turn to dial the bridge again. Zeroed memory is a valid one. */
+struct bridge_waiter {
+	TAILQ_ENTRY(bridge_waiter) link;
+	bool queued;
+	void (*turn)(void *arg); /* dial, then call bridge_redialled */
+	void *arg;
+};
+
 struct bridge {
 	LIST_ENTRY(bridge) link;
 	struct client *cl;
@@ -30,14 +44,19 @@ struct bridge {
 	uint8_t key[NOISE_KEY];
 	struct pad_scheme pad;
 	char *base;                  /* the API's path */
-	struct oob_channel *channels[BRIDGE_CHANNELS];
-	unsigned n_channels, channel; /* the one in use */
+	struct bridge_channel channels[BRIDGE_CHANNELS];
+	unsigned n_channels;
 	uint64_t authentic_ms;       /* when it last proved its key; 0: never */
 	int64_t clock_offset;        /* its clock minus ours, in seconds */
 	/* Where direct connections go: the line's own address, or those it named. */
 	struct sockaddr_storage line_addr;
 	struct bridge_address direct[MSG_ADDRESSES];
 	unsigned n_direct, dials;
+	uint32_t redial_s;           /* how long an address rests after a reset */
+	/* Redials, one at a time: a burst of them would be a sign of its own. */
+	TAILQ_HEAD(, bridge_waiter) waiters;
+	struct event *redial;
+	bool redialling;
 };
 
 /* The bridge at addr with the arguments of its line: a known one, or a new one. NULL: error
@@ -52,16 +71,27 @@ void bridge_sweep(struct client *cl, uint64_t now_ms, bool all);
 bool bridge_warm(const struct bridge *b, uint64_t now_ms);
 void bridge_authentic(struct bridge *b, uint64_t now_ms);
 int64_t bridge_time(const struct bridge *b);
-struct oob_channel *bridge_channel(struct bridge *b);
-/* A request on `ch` failed: others are tried first from now on. */
-void bridge_channel_failed(struct bridge *b, const struct oob_channel *ch);
+/* The healthiest channel. */
+struct oob_channel *bridge_channel(struct bridge *b, uint64_t now_ms);
+/* How a request on `ch` went. One that failed is the last to be tried for a while. */
+void bridge_channel_result(struct bridge *b, const struct oob_channel *ch, bool ok, uint64_t now_ms);
 unsigned bridge_rtt_ms(const struct bridge *b);
 
 /* The addresses that `opened` named, if any may be dialled. */
 void bridge_named(struct bridge *b, const struct msg_address *a, unsigned n);
 /* The first direct address that does not rest; NULL: none, or enough dials pending. */
 struct bridge_address *bridge_direct(struct bridge *b, uint64_t now_ms);
-/* That address was reset or swallowed a hello: leave it alone for a while. */
-void bridge_rest(struct bridge *b, const struct sockaddr_storage *addr, uint64_t now_ms);
+/* That address failed: it is left alone for so long. */
+void bridge_rest(struct bridge *b, const struct sockaddr_storage *addr, uint64_t now_ms,
+    uint32_t seconds);
+/* The local network changed: what was blocked may be open from here, and the pooled
+ * connections lead nowhere. */
+void bridge_network_changed(struct bridge *b, uint64_t now_ms);
+
+/* Queues w to dial again: as soon as it is its turn and an address has rested. */
+void bridge_redial(struct bridge *b, struct bridge_waiter *w, uint64_t now_ms);
+void bridge_unqueue(struct bridge *b, struct bridge_waiter *w);
+/* The dial of the waiter whose turn it was is over, or was not needed. */
+void bridge_redialled(struct bridge *b, uint64_t now_ms);
 
 #endif

@@ -12,6 +12,7 @@
 #include "pt-client/app.h"
 #include "pt-client/bridge.h"
 #include "pt-client/entry.h"
+#include "pt-client/network.h"
 
 #define BUDGET (64u * 1024 * 1024)
 #define SWEEP_S 60
@@ -49,6 +50,13 @@ on_sweep(evutil_socket_t fd, short what, void *arg)
 }
 
 static void
+on_network(void *arg)
+{
+	(void)arg;
+	app_network_changed(&cl);
+}
+
+static void
 listen_for_apps(void)
 {
 	struct sockaddr_in loopback = { .sin_family = AF_INET,
@@ -72,6 +80,7 @@ managed(void)
 	char error[PT_ERROR_MAX] = "";
 	enum pt_result r = pt_env_read(&env, TRANSPORT, error);
 	struct process *process;
+	struct network *network;
 	struct event *sweep;
 	int status;
 
@@ -92,6 +101,7 @@ managed(void)
 	cl.idle = on_idle;
 	cl.oob = oob_new(cl.base, &cl.outbound);
 	process = process_watch(cl.base, true, env.exit_on_stdin_close, on_stop, NULL);
+	network = network_new(cl.base, on_network, NULL);
 	sweep = event_new(cl.base, -1, EV_PERSIST, on_sweep, NULL);
 	event_add(sweep, &(struct timeval){ .tv_sec = SWEEP_S });
 	pt_status(TRANSPORT, "version", "IMPLEMENTATION", TRANSPORT, "VERSION", SULTRY_VERSION, NULL);
@@ -105,6 +115,7 @@ managed(void)
 	bridge_sweep(&cl, 0, true);
 	oob_free(cl.oob);
 	event_free(sweep);
+	network_free(network);
 	process_free(process);
 	event_base_free(cl.base);
 	pt_env_clear(&env);

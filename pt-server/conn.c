@@ -10,6 +10,7 @@
 #define QUIET_MS 2
 #define OPEN_HOLD_MS 15000
 #define POLL_HOLD_MS 25000
+#define OOB_RTT_MS 100 /* of a client that polls, for the credit: a guess */
 
 static void pump(struct conn *c);
 
@@ -67,7 +68,7 @@ answer_open(struct conn *c)
 	memcpy(r.session, c->entry.id, sizeof(r.session));
 	memcpy(r.direct, c->srv->direct, sizeof(r.direct));
 	r.n_direct = c->srv->n_direct;
-	r.retain_s = SERVER_RETAIN_S;
+	r.retain_s = c->srv->retain_s;
 	c->open_reply = conn_noise_reply(&c->noise, &r, &c->keys, &c->open_reply_len);
 	noise_clear(&c->noise);
 	c->keyed = true;
@@ -134,7 +135,7 @@ flight_due(const struct conn *c, size_t enough)
 
 	if (!s->poll_owns || s->close_out != CLOSE_NONE || s->close_in != CLOSE_NONE)
 		return true;
-	if (s->tx.fin && !s->tx.fin_acked)
+	if ((s->tx.fin && !s->tx.fin_acked) || session_credit_due(s))
 		return true;
 	if (s->tx.held.n == 0)
 		return false;
@@ -227,6 +228,7 @@ pump(struct conn *c)
 {
 	if (c->ended)
 		return;
+	c->local.rtt_ms = c->direct != NULL ? c->direct->rtt_ms : OOB_RTT_MS;
 	local_flush(&c->local);
 	if (target_spoke(c) && (conn_opening(c) || c->poll != NULL)) {
 		c->is_quiet = false;
@@ -304,13 +306,11 @@ conn_open_again(struct conn *c, struct https_request *req)
 		answer_opener(req, c->open_reply, c->open_reply_len);
 		return;
 	}
-	for (int i = 0; conn_opening(c) && i < CONN_OPENERS; i++) {
-		if (c->openers[i] == NULL) {
-			c->openers[i] = req;
-			return;
-		}
-	}
-	https_reply_unknown(req);
+	/* The client retries when it thinks a copy lost: the oldest gives way. */
+	if (c->openers[CONN_OPENERS - 1] != NULL)
+		https_reply_unknown(c->openers[CONN_OPENERS - 1]);
+	memmove(c->openers + 1, c->openers, sizeof(c->openers) - sizeof(c->openers[0]));
+	c->openers[0] = req;
 }
 
 /* The client has the keys: the open needs no more answers. */

@@ -125,7 +125,8 @@ start(const struct pt_env *env, struct options *o, struct sockaddr_storage *boun
 	}
 	pad_scheme_init(&srv.pad, srv.identity.public);
 	srv.budget.max = BUDGET;
-	srv.sessions = sessions_new(SESSIONS_MAX, SERVER_RETAIN_S);
+	srv.sessions = sessions_new(SESSIONS_MAX, o->retain_s);
+	srv.retain_s = o->retain_s;
 	srv.started = (int64_t)time(NULL);
 	srv.orport = env->orport;
 	srv.ext_orport = env->ext_orport;

@@ -47,6 +47,16 @@ add_direct(struct options *o, const char *text)
 	return true;
 }
 
+static bool
+parse_seconds(uint32_t *out, const char *text)
+{
+	char *end;
+	unsigned long v = strtoul(text, &end, 10);
+
+	*out = (uint32_t)v;
+	return text[0] >= '0' && text[0] <= '9' && *end == '\0' && v >= 1 && v <= 86400;
+}
+
 static void
 replace(char **to, const char *value)
 {
@@ -81,6 +91,9 @@ read_one(struct options *o, const char *key, const char *value, char error[256])
 	} else if (strcmp(key, "direct") == 0) {
 		if (!add_direct(o, value))
 			return bad(error, key, "an IP address and port, at most four times");
+	} else if (strcmp(key, "retain") == 0) {
+		if (!parse_seconds(&o->retain_s, value))
+			return bad(error, key, "seconds, 1 to 86400");
 	} else {
 		snprintf(error, 256, "unknown option %.100s", key);
 		return -1;
@@ -94,6 +107,7 @@ options_read(struct options *o, const struct pt_args *args, char error[256])
 	const char *key, *value;
 	size_t pos = 0;
 
+	o->retain_s = OPTIONS_RETAIN_S;
 	while (pt_args_next(args, &pos, &key, &value))
 		if (read_one(o, key, value, error) != 0)
 			return -1;

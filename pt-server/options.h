@@ -7,6 +7,8 @@
 #include "common/message.h"
 #include "common/pt_args.h"
 
+#define OPTIONS_RETAIN_S 600
+
 /* Strings are owned; NULL, and AF_UNSPEC, where not given. */
 struct options {
 	char *cert, *certkey;       /* the operator's certificate, PEM files */
@@ -17,9 +19,10 @@ struct options {
 	struct sockaddr_storage fallback, oob;
 	struct msg_address direct[MSG_ADDRESSES];
 	unsigned n_direct;
+	uint32_t retain_s;
 };
 
-/* 0, or -1 with error. base stays NULL if it was not given: it needs the key. */
+/* Starts with defaults. 0, or -1 with error. base stays NULL if it was not given: it needs the key. */
 int options_read(struct options *o, const struct pt_args *args, char error[256]);
 void options_clear(struct options *o);
 

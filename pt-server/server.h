@@ -12,14 +12,13 @@
 #include "pt-server/identity.h"
 #include "pt-server/sessions.h"
 
-#define SERVER_RETAIN_S 600
-
 struct server {
 	struct event_base *base;
 	struct identity identity;
 	struct pad_scheme pad;
 	struct stream_budget budget;
 	struct sessions *sessions;
+	uint32_t retain_s;                   /* how long a session lives without a carrier */
 	int64_t started;                     /* seconds since 1970 */
 	struct msg_address direct[MSG_ADDRESSES];
 	unsigned n_direct;

@@ -8,11 +8,15 @@
 #include <sys/socket.h>
 
 #include "common/mem.h"
+#include "common/net/local.h"
 
 #define ACK_DELAY_MS 100
 #define BATCH 4                        /* records sealed for one write */
 #define USER_TIMEOUT_MS 30000
-#define KEEPALIVE_S 60
+#define STALL_MS 5000       /* no acknowledgement, or no PONG, for so long: dead */
+#define FIRST_PING_MS 3000  /* after the last byte either way */
+#define PING_MS 60000
+#define DEAF_MS 90000       /* a client that lives would have sent a PING */
 #define UNSENT_MAX (128 * 1024)        /* bytes queued in the kernel but not sent */
 
 /* One thread, one scratch area each way: an idle connection holds no buffer. */
@@ -26,14 +30,26 @@ transient(int err)
 }
 
 static void
-die(struct direct *d, bool eof)
+die(struct direct *d, enum direct_end why)
 {
-	d->dead = true;
-	d->eof = eof;
+	d->dead = why;
 	event_del(d->rd);
 	event_del(d->wr);
 	event_del(d->ack);
+	event_del(d->watch);
 }
+
+const char *
+direct_end_text(enum direct_end end)
+{
+	static const char *const text[] = { "alive", "closed by the other end", "reset",
+		"silent", "not authentic" };
+
+	return text[end];
+}
+
+static void note_progress(struct direct *d, uint64_t now);
+static void watch_again(struct direct *d, uint64_t ms);
 
 /* ---- in ---- */
 
@@ -42,6 +58,7 @@ static size_t
 take_records(struct direct *d, uint8_t *p, size_t n)
 {
 	size_t used = 0, body = 0;
+	uint64_t now = local_now();
 	struct reader frames;
 
 	while (used < n && !d->dead) {
@@ -52,10 +69,11 @@ take_records(struct direct *d, uint8_t *p, size_t n)
 			break;
 		if (r == RECORD_BAD || record_open(&d->in, rec, body, false, NULL, &frames) != RECORD_OK ||
 		    !session_direct_frames(d->s, &frames)) {
-			die(d, false);
+			die(d, DIRECT_BROKEN);
 			break;
 		}
 		used += RECORD_HEADER + body;
+		d->heard_ms = now;
 	}
 	return used;
 }
@@ -67,7 +85,6 @@ direct_feed(struct direct *d, const uint8_t *p, size_t n)
 
 	if (d->dead || n == 0)
 		return;
-	d->bytes_in += n;
 	buffer_add(&d->in_part, p, n);
 	used = take_records(d, d->in_part.mem + d->in_part.head, d->in_part.n);
 	buffer_drain(&d->in_part, used);
@@ -84,10 +101,9 @@ read_some(struct direct *d)
 	n = recv(d->fd, in_area + held, sizeof(in_area) - held, 0);
 	if (n <= 0) {
 		if (n == 0 || !transient(errno))
-			die(d, n == 0);
+			die(d, n == 0 ? DIRECT_EOF : DIRECT_RESET);
 		return;
 	}
-	d->bytes_in += (uint64_t)n;
 	used = take_records(d, in_area, held + (size_t)n);
 	buffer_clear(&d->in_part);
 	buffer_add(&d->in_part, in_area + used, held + (size_t)n - used);
@@ -117,7 +133,7 @@ send_bytes(struct direct *d, const uint8_t *p, size_t n)
 	ssize_t sent = send(d->fd, p, n, MSG_NOSIGNAL);
 
 	if (sent < 0 && !transient(errno)) {
-		die(d, false);
+		die(d, DIRECT_RESET);
 		return;
 	}
 	if (sent < 0)
@@ -137,7 +153,12 @@ send_bytes(struct direct *d, const uint8_t *p, size_t n)
 void
 direct_flush(struct direct *d)
 {
-	if (!d->dead && d->out_part.n > 0)
+	uint64_t sum = d->moved_sum, now = local_now();
+
+	if (d->dead)
+		return;
+	note_progress(d, now); /* before new bytes start to wait for their acknowledgement */
+	if (d->out_part.n > 0)
 		send_bytes(d, buffer_data(&d->out_part), d->out_part.n);
 	while (!d->dead && d->out_part.n == 0 && session_direct_wants(d->s)) {
 		size_t n = 0;
@@ -146,8 +167,16 @@ direct_flush(struct direct *d)
 			n += seal_next(d, out_area + n);
 		send_bytes(d, out_area, n);
 	}
-	if (!d->dead && session_ack_waits(d->s) && !event_pending(d->ack, EV_TIMEOUT, NULL))
+	if (d->dead)
+		return;
+	if (session_ack_waits(d->s) && !event_pending(d->ack, EV_TIMEOUT, NULL))
 		event_add(d->ack, &(struct timeval){ .tv_usec = ACK_DELAY_MS * 1000 });
+	note_progress(d, now);
+	if (sum != d->moved_sum && !d->watching) {
+		/* Bytes move after a rest: the next look may be a minute away. */
+		d->watching = true;
+		watch_again(d, FIRST_PING_MS);
+	}
 }
 
 bool
@@ -156,15 +185,112 @@ direct_idle(const struct direct *d)
 	return d->out_part.n == 0 && !session_direct_wants(d->s);
 }
 
-unsigned
-direct_rtt_ms(const struct direct *d)
+bool
+direct_orphaned(const struct direct *d)
+{
+	struct sockaddr_storage a;
+	socklen_t len = sizeof(a);
+	evutil_socket_t fd;
+	bool gone;
+
+	if (getsockname(d->fd, (struct sockaddr *)&a, &len) != 0)
+		return true;
+	/* Whether one may bind to it says whether it is still ours. */
+	if (a.ss_family == AF_INET)
+		((struct sockaddr_in *)&a)->sin_port = 0;
+	else
+		((struct sockaddr_in6 *)&a)->sin6_port = 0;
+	fd = socket(a.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	gone = fd >= 0 && bind(fd, (struct sockaddr *)&a, len) != 0 && errno == EADDRNOTAVAIL;
+	if (fd >= 0)
+		evutil_closesocket(fd);
+	return gone;
+}
+
+/* ---- liveness ---- */
+
+static void
+measure_rtt(struct direct *d)
 {
 	struct tcp_info info;
 	socklen_t len = sizeof(info);
 
-	if (getsockopt(d->fd, IPPROTO_TCP, TCP_INFO, &info, &len) != 0)
-		return 0;
-	return (info.tcpi_rtt + 999) / 1000;
+	if (getsockopt(d->fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0)
+		d->rtt_ms = (info.tcpi_rtt + 999) / 1000;
+}
+
+/* Notes what has moved since it was last called. */
+static void
+note_progress(struct direct *d, uint64_t now)
+{
+	uint64_t sum = d->s->direct.next + stream_rx_received(&d->s->rx);
+
+	if (d->s->tx.base != d->base || !session_direct_unacked(d->s))
+		d->acked_ms = now;
+	if (sum != d->moved_sum) {
+		d->data_ms = now;
+		d->ping_ms = 0;
+	}
+	d->base = d->s->tx.base;
+	d->moved_sum = sum;
+}
+
+/* Ends it if it is silent, PINGs if it is idle; returns when to look again, in ms. */
+static uint64_t
+check_alive(struct direct *d, uint64_t now)
+{
+	uint64_t patience = 4 * (uint64_t)d->rtt_ms > STALL_MS ? 4 * (uint64_t)d->rtt_ms : STALL_MS;
+	uint64_t idle = now - d->data_ms, next_ping;
+
+	if (session_direct_unacked(d->s)) {
+		if (now - d->acked_ms >= patience)
+			die(d, DIRECT_SILENT);
+		return d->acked_ms + patience - now;
+	}
+	if (d->s->role == SESSION_SERVER) {
+		if (now - d->heard_ms >= DEAF_MS)
+			die(d, DIRECT_SILENT);
+		return d->heard_ms + DEAF_MS - now;
+	}
+	if (d->ping_ms != 0 && d->heard_ms < d->ping_ms) {
+		if (now - d->ping_ms >= patience)
+			die(d, DIRECT_SILENT);
+		return d->ping_ms + patience - now;
+	}
+	next_ping = d->ping_ms == 0 ? FIRST_PING_MS - (idle < FIRST_PING_MS ? idle : FIRST_PING_MS) :
+	    PING_MS - (now - d->ping_ms < PING_MS ? now - d->ping_ms : PING_MS);
+	if (next_ping > 0)
+		return next_ping;
+	d->ping_ms = now;
+	session_ping(d->s, now);
+	return patience;
+}
+
+static void
+watch_again(struct direct *d, uint64_t ms)
+{
+	/* An early look costs little; data that starts to move needs one. */
+	if (ms > PING_MS)
+		ms = PING_MS;
+	event_add(d->watch, &(struct timeval){ .tv_sec = (time_t)(ms / 1000),
+	    .tv_usec = (suseconds_t)(ms % 1000 * 1000 + 1000) });
+}
+
+static void
+on_watch(evutil_socket_t fd, short what, void *arg)
+{
+	struct direct *d = arg;
+	uint64_t now = local_now(), next;
+
+	(void)fd;
+	(void)what;
+	measure_rtt(d);
+	note_progress(d, now);
+	next = check_alive(d, now);
+	d->watching = next <= FIRST_PING_MS;
+	if (d->dead == DIRECT_ALIVE)
+		watch_again(d, next);
+	d->moved(d->arg);
 }
 
 static void
@@ -204,8 +330,6 @@ socket_options(evutil_socket_t fd)
 	set(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_MAX);
 	/* The peer always reads, so bytes that stay unacknowledged mean a dead path. */
 	set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, USER_TIMEOUT_MS);
-	set(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
-	set(fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_S);
 }
 
 struct direct *
@@ -229,9 +353,15 @@ direct_new(struct event_base *base, evutil_socket_t fd, struct session *s,
 	d->rd = event_new(base, fd, EV_READ | EV_PERSIST, on_event, d);
 	d->wr = event_new(base, fd, EV_WRITE, on_event, d);
 	d->ack = evtimer_new(base, on_ack, d);
-	if (d->rd == NULL || d->wr == NULL || d->ack == NULL)
+	d->watch = evtimer_new(base, on_watch, d);
+	if (d->rd == NULL || d->wr == NULL || d->ack == NULL || d->watch == NULL)
 		abort();
 	event_add(d->rd, NULL);
+	d->heard_ms = d->data_ms = d->acked_ms = local_now();
+	d->base = s->tx.base;
+	measure_rtt(d);
+	d->watching = true;
+	watch_again(d, FIRST_PING_MS);
 	return d;
 }
 
@@ -243,6 +373,7 @@ direct_free(struct direct *d)
 	event_free(d->rd);
 	event_free(d->wr);
 	event_free(d->ack);
+	event_free(d->watch);
 	evutil_closesocket(d->fd);
 	mem_wipe(&d->out, sizeof(d->out));
 	mem_wipe(&d->in, sizeof(d->in));

@@ -8,19 +8,34 @@
 #include "common/frame.h"
 #include "common/session.h"
 
+/* How a direct connection ended. */
+enum direct_end {
+	DIRECT_ALIVE,
+	DIRECT_EOF,    /* the peer closed it in order */
+	DIRECT_RESET,  /* an error of the socket */
+	DIRECT_SILENT, /* sent data stays unacknowledged, or a PING unanswered */
+	DIRECT_BROKEN, /* what came is not authentic, or breaks the protocol */
+};
+
 /* Heap object of its owner, who frees it with direct_free: never from inside moved()
  * unless that is the last thing it does with it. */
 struct direct {
 	evutil_socket_t fd;
-	struct event *rd, *wr, *ack;
+	struct event *rd, *wr, *ack, *watch;
 	struct session *s;
 	const struct pad_scheme *pad;
 	struct record_key out, in;
 	uint8_t tag[EPOCH_TAG];
 	bool hello;          /* client: the first record is still to be sent */
-	bool dead;           /* the peer is gone or broken; the owner frees it */
-	bool eof;            /* of these, it closed in order */
-	uint64_t bytes_in;
+	enum direct_end dead; /* not DIRECT_ALIVE: the owner frees it */
+	unsigned rtt_ms;     /* the kernel's smoothed round trip, now and then */
+	/* Liveness, in ms of local_now(). */
+	uint64_t heard_ms;   /* a record came */
+	uint64_t data_ms;    /* a stream moved, either way */
+	uint64_t acked_ms;   /* `base` moved, or there was nothing to acknowledge */
+	uint64_t ping_ms;    /* the last PING; 0: none since data moved */
+	uint64_t base, moved_sum;
+	bool watching;       /* the next look is due soon */
 	struct buffer in_part, out_part; /* an incomplete record; sealed bytes not sent */
 	void (*moved)(void *arg);
 	void *arg;
@@ -39,7 +54,8 @@ void direct_feed(struct direct *d, const uint8_t *p, size_t n);
 void direct_flush(struct direct *d);
 /* All that was sealed is with the kernel. */
 bool direct_idle(const struct direct *d);
-/* The kernel's smoothed round trip, in ms, rounded up. */
-unsigned direct_rtt_ms(const struct direct *d);
+/* Its own address is gone from this machine. */
+bool direct_orphaned(const struct direct *d);
+const char *direct_end_text(enum direct_end end);
 
 #endif

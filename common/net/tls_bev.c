@@ -34,6 +34,9 @@ struct tls_conn {
 	struct bufferevent *bev; /* the filter: plaintext */
 	struct bufferevent *sock; /* below it: ciphertext */
 	struct evbuffer *out; /* what wolfSSL wrote since the last push */
+	bufferevent_data_cb filter_read, filter_write; /* what libevent put on sock */
+	bufferevent_event_cb filter_event;
+	void *filter;
 	size_t unsent; /* plaintext at the front of bev's output that is encrypted */
 	bool server;
 	bool started;
@@ -322,6 +325,42 @@ on_output(struct evbuffer *src, struct evbuffer *dst, ev_ssize_t limit,
 	return BEV_OK;
 }
 
+/* libevent's filter does not hold itself while it works for the socket below. If
+ * the user frees it meanwhile, as evhttp does after the last byte of a reply, it
+ * still sets a timer, in memory that is about to be freed. So we hold it. */
+static void
+on_sock_read(struct bufferevent *sock, void *arg)
+{
+	struct tls_conn *c = arg;
+	struct bufferevent *bev = c->bev;
+
+	bufferevent_incref(bev);
+	c->filter_read(sock, c->filter);
+	bufferevent_decref(bev);
+}
+
+static void
+on_sock_write(struct bufferevent *sock, void *arg)
+{
+	struct tls_conn *c = arg;
+	struct bufferevent *bev = c->bev;
+
+	bufferevent_incref(bev);
+	c->filter_write(sock, c->filter);
+	bufferevent_decref(bev);
+}
+
+static void
+on_sock_event(struct bufferevent *sock, short what, void *arg)
+{
+	struct tls_conn *c = arg;
+	struct bufferevent *bev = c->bev;
+
+	bufferevent_incref(bev);
+	c->filter_event(sock, what, c->filter);
+	bufferevent_decref(bev);
+}
+
 static void
 on_free(void *arg)
 {
@@ -376,6 +415,8 @@ tls_bev_new(struct event_base *base, struct tls_ctx *ctx, evutil_socket_t fd)
 	bufferevent_setwatermark(c->sock, EV_READ, 0, IN_MAX);
 	c->bev = must(bufferevent_filter_new(c->sock, on_input, on_output, BEV_OPT_CLOSE_ON_FREE,
 					     on_free, c));
+	bufferevent_getcb(c->sock, &c->filter_read, &c->filter_write, &c->filter_event, &c->filter);
+	bufferevent_setcb(c->sock, on_sock_read, on_sock_write, on_sock_event, c);
 	must(evbuffer_add_cb(bufferevent_get_output(c->bev), on_output_added, c));
 	if (!c->server && fd >= 0) {
 		handshake(c);

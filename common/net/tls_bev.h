@@ -9,7 +9,8 @@ struct tls_ctx;
 
 /* A server side: TLS 1.3 and 1.2, session tickets, ALPN "http/1.1". The PEM
  * texts (leaf first; a chain may follow) are borrowed for the call. NULL: what
- * is wrong is in error. */
+ * is wrong is in error. (wolfSSL 5.5 lets an EC key pass that is not the
+ * certificate's; the handshakes fail then.) */
 struct tls_ctx *tls_ctx_server(const char *cert_pem, const char *key_pem, char error[256]);
 /* A client side that verifies nothing; for tests. */
 struct tls_ctx *tls_ctx_client(char error[256]);
@@ -18,8 +19,8 @@ void tls_ctx_free(struct tls_ctx *ctx);
 
 /* A TLS connection over fd, which it owns and closes; fd -1: bufferevent_setfd
  * follows (evhttp). The socket must be non-blocking. Never NULL: a connection
- * without the means for TLS ends at its first byte. A program that
- * uses libevent ignores SIGPIPE; this relies on it.
+ * without the means for TLS ends at its first byte. Relies on the program to
+ * ignore SIGPIPE, as every user of libevent must.
  *
  * Reads and writes work as on any bufferevent. A byte leaves the output buffer
  * when the kernel has it, so an empty one may be closed. The event callback gets
