@@ -38,6 +38,7 @@ struct prefix {
 };
 
 struct https {
+	struct https *next;
 	struct event_base *base;
 	struct evhttp *http;
 	struct tls_ctx *tls;
@@ -56,6 +57,9 @@ struct https_request {
 	bool gone; /* the connection is: ev is ours alone */
 	struct sockaddr_storage addr;
 };
+
+/* All of them: a listener's error callback is told evhttp's name only. */
+static struct https *servers;
 
 /* --- replies ------------------------------------------------------------- */
 
@@ -360,6 +364,8 @@ https_new(struct event_base *base, const struct https_config *config, char error
 {
 	struct https *https = mem_zalloc(sizeof(*https));
 
+	https->next = servers;
+	servers = https;
 	https->base = base;
 	https->config = *config;
 	https->path = mem_strdup(config->base);
@@ -394,6 +400,12 @@ https_free(struct https *https)
 {
 	if (https == NULL)
 		return;
+	for (struct https **p = &servers; *p != NULL; p = &(*p)->next) {
+		if (*p == https) {
+			*p = https->next;
+			break;
+		}
+	}
 	for (unsigned i = 0; i < https->n_listeners; i++)
 		event_free(https->listeners[i].retry);
 	if (https->http != NULL)
@@ -417,13 +429,15 @@ on_retry(evutil_socket_t fd, short what, void *arg)
 
 /* Mostly: no file descriptors left. Without a pause, libevent would spin. */
 static void
-on_accept_error(struct evconnlistener *ev, void *arg)
+on_accept_error(struct evconnlistener *ev, void *http)
 {
-	struct https *https = arg;
 	const struct timeval pause = { .tv_sec = 1 };
+	struct https *https = servers;
 
 	log_warning("HTTPS: cannot accept: %s", strerror(errno));
-	for (unsigned i = 0; i < https->n_listeners; i++) {
+	while (https != NULL && https->http != http)
+		https = https->next;
+	for (unsigned i = 0; https != NULL && i < https->n_listeners; i++) {
 		if (https->listeners[i].ev == ev) {
 			evconnlistener_disable(ev);
 			event_add(https->listeners[i].retry, &pause);

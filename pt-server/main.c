@@ -197,6 +197,7 @@ managed(void)
 	while (srv.sessions != NULL && sessions_any(srv.sessions) != NULL)
 		conn_free(sessions_any(srv.sessions));
 	https_free(srv.https);
+	event_base_loop(srv.base, EVLOOP_NONBLOCK); /* libevent frees bufferevents from the loop */
 	if (srv.sessions != NULL)
 		sessions_free(srv.sessions);
 	event_free(tick);

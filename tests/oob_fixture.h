@@ -82,10 +82,12 @@ static void
 fx_hung(evutil_socket_t fd, short what, void *arg)
 {
 	struct fixture *fx = arg;
+	size_t n = fx->seen.n < 3000 ? fx->seen.n : 3000;
 
 	(void)fd;
 	(void)what;
-	ck_abort_msg("hangs; the peer saw:\n%.*s", (int)fx->seen.n, buffer_data(&fx->seen));
+	ck_abort_msg("hangs; the peer saw, at last:\n%.*s", (int)n,
+	    buffer_data(&fx->seen) + fx->seen.n - n);
 }
 
 static void
@@ -141,7 +143,8 @@ fx_peer_said(evutil_socket_t fd, short what, void *arg)
 static void
 fx_start_peer(struct fixture *fx, const char *addresses)
 {
-	char *cmd = mem_printf("exec /usr/bin/env python3 tests/oob_peer.py %s 127.0.0.1 %s", fx->dir, addresses);
+	char *cmd = mem_printf("exec /usr/bin/env python3 tests/oob_peer.py %s 127.0.0.1 %s",
+	    fx->dir, addresses);
 	int fds[2];
 
 	ck_assert_int_eq(pipe2(fds, O_CLOEXEC), 0);
@@ -158,6 +161,7 @@ fx_start_peer(struct fixture *fx, const char *addresses)
 	fx->peer_event = event_new(fx->base, fds[0], EV_READ | EV_PERSIST, fx_peer_said, fx);
 	event_add(fx->peer_event, NULL);
 	fx_until_seen(fx, "\n", 1);
+	buffer_add(&fx->seen, "", 1); /* an end for sscanf */
 	ck_assert_int_eq(sscanf((const char *)buffer_data(&fx->seen), "ports %u %u %u", &fx->port,
 	    &fx->proxy, &fx->plain), 3);
 }
@@ -262,11 +266,19 @@ fx_post(struct oob_channel *ch, struct answer *a, const char *path, const char *
 
 /* Posts and waits for the answer. */
 static enum oob_result
-fx_ask(struct fixture *fx, struct oob_channel *ch, struct answer *a, const char *path, const char *body)
+fx_ask(struct fixture *fx, struct oob_channel *ch, struct answer *a, const char *path,
+    const char *body)
 {
 	fx_post(ch, a, path, body);
 	fx_until(fx, &a->calls, a->calls + 1);
 	return a->result;
+}
+
+/* The same, over a channel of its own that stays open. */
+static enum oob_result
+fx_ask_of(struct fixture *fx, struct answer *a, struct oob_config cfg)
+{
+	return fx_ask(fx, fx_channel_of(fx, cfg), a, "/echo", "x");
 }
 
 static void

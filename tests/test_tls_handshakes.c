@@ -594,4 +594,6 @@ START_TEST(test_tls10)
 }
 END_TEST
 
-TEST_MAIN("tls_handshakes", test_tls13, test_hello_retry, test_tls13_client_cert, test_psk, test_psk_hello_retry, test_early_data, test_early_data_hello_retry, test_tls12_session_id, test_tls12_ticket, test_tls12_client_cert, test_tls12_fragments, test_tls10)
+TEST_MAIN("tls_handshakes", test_tls13, test_hello_retry, test_tls13_client_cert, test_psk,
+    test_psk_hello_retry, test_early_data, test_early_data_hello_retry, test_tls12_session_id,
+    test_tls12_ticket, test_tls12_client_cert, test_tls12_fragments, test_tls10)

@@ -241,6 +241,8 @@ cut(const char *hex)
 	ck_assert(parses(type, reader_of(bytes, n)));
 	for (size_t i = 0; i < n; i++)
 		ck_assert(!parses(type, reader_of(bytes, i)));
+	bytes[n] = 0;
+	ck_assert(!parses(type, reader_of(bytes, n + 1)));
 	for (size_t i = 4; i < n; i++) {
 		bytes[2] = (uint8_t)((i - 4) >> 8);
 		bytes[3] = (uint8_t)(i - 4);

@@ -21,7 +21,7 @@ run(struct tls_record *r, const uint8_t *p, size_t n, char *log)
 		if (event == TLS_RECORD)
 			sprintf(log, "R%d:%zu ", tls_record_open(r), r->left);
 		else if (event == TLS_MESSAGE)
-			sprintf(log, "M%d:%zu ", m.p[0], m.n);
+			sprintf(log, "M%d:%zu%s ", m.p[0], m.n, tls_record_partial(r) ? "?" : "");
 		else
 			sprintf(log, "E%d ", r->header[0]);
 	}

@@ -459,5 +459,5 @@ START_TEST(test_any_byte_changed)
 END_TEST
 
 TEST_MAIN("tls_tracker", test_not_tls, test_tls13, test_up_in_a_record, test_tls12, test_alerts,
-    test_malformed, test_malformed_later, test_small_once_final, test_client_certificate, test_ticket12, test_ech, test_sni,
-    test_alpn, test_any_byte_changed)
+    test_malformed, test_malformed_later, test_small_once_final, test_client_certificate,
+    test_ticket12, test_ech, test_sni, test_alpn, test_any_byte_changed)

@@ -1,0 +1,682 @@
+#include "pt-server/https.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <event2/event.h>
+
+#include "common/mem.h"
+#include "common/net/tls_bev.h"
+#include "pt-server/certificate.h"
+#include "tests/harness.h"
+
+/* The server runs in a process of its own, so that clients may block. It ends when
+ * the test closes its pipe, by exit(), so that leaks count as failures. */
+static pid_t server_pid;
+static int server_pipe;
+static int port;
+static char *cert_pem, *key_pem;
+static char folder[] = "/tmp/test_https.XXXXXX";
+
+/* --- the server process -------------------------------------------------- */
+
+static struct event_base *base;
+static struct https_request *held[1000];
+static size_t n_held;
+
+static void
+answer_held(void)
+{
+	for (size_t i = 0; i < n_held; i++)
+		https_reply_json(held[i], "\"released\"", 10);
+	n_held = 0;
+}
+
+static void
+on_later(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	https_reply_json(arg, "\"later\"", 7);
+}
+
+/* What a request does is in its session. */
+static void
+api(void *arg, struct https_request *req, const char *session, const char *body, size_t len)
+{
+	const struct timeval delay = { .tv_usec = 30000 };
+	const struct sockaddr *sa = https_request_addr(req);
+	char text[128] = "none";
+
+	ck_assert_str_eq(arg, "arg");
+	if (session == NULL) {
+		https_reply_json(req, "\"open\"", 6);
+	} else if (strcmp(session, "echo") == 0) {
+		https_reply_json(req, body, len);
+	} else if (strcmp(session, "later") == 0) {
+		event_base_once(base, -1, EV_TIMEOUT, on_later, req, &delay);
+	} else if (strcmp(session, "hold") == 0 && n_held < 1000) {
+		held[n_held++] = req;
+	} else if (strcmp(session, "held") == 0) {
+		snprintf(text, sizeof(text), "%zu", n_held);
+		https_reply_json(req, text, strlen(text));
+	} else if (strcmp(session, "release") == 0) {
+		answer_held();
+		https_reply_json(req, "1", 1);
+	} else if (strcmp(session, "addr") == 0) {
+		if (sa->sa_family == AF_INET)
+			inet_ntop(AF_INET, &((const struct sockaddr_in *)sa)->sin_addr, text, 128);
+		else if (sa->sa_family == AF_INET6)
+			inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)sa)->sin6_addr, text,
+				  128);
+		https_reply_json(req, text, strlen(text));
+	} else {
+		https_reply_unknown(req);
+	}
+}
+
+static struct sockaddr_storage peer_is; /* AF_UNSPEC: nobody is known */
+
+static int
+peer(void *arg, const struct sockaddr *from, struct sockaddr_storage *addr)
+{
+	(void)arg;
+	ck_assert_int_eq(from->sa_family, AF_INET);
+	ck_assert_int_ne(((const struct sockaddr_in *)from)->sin_port, 0);
+	*addr = peer_is;
+	return peer_is.ss_family == AF_UNSPEC ? -1 : 0;
+}
+
+static void
+on_pipe(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	event_base_loopbreak(arg);
+}
+
+static void
+serve(const char *trusted_proxy, int ready, int stop)
+{
+	char arg[] = "arg", error[256];
+	struct https_config config = { .cert_pem = cert_pem, .key_pem = key_pem, .base = "/api",
+				       .api = api, .peer = peer, .arg = arg,
+				       .trusted_proxy = trusted_proxy };
+	struct sockaddr_in sin = { .sin_family = AF_INET,
+				   .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_storage bound;
+	struct event *stopping;
+	struct https *https;
+
+	signal(SIGPIPE, SIG_IGN);
+	base = event_base_new();
+	https = https_new(base, &config, error);
+	ck_assert_msg(https != NULL, "%s", error);
+	ck_assert_int_eq(https_listen(https, (struct sockaddr *)&sin, sizeof(sin), &bound, error),
+			 0);
+	port = ntohs(((struct sockaddr_in *)&bound)->sin_port);
+	ck_assert_int_eq(write(ready, &port, sizeof(port)), sizeof(port));
+	stopping = event_new(base, stop, EV_READ, on_pipe, base);
+	event_add(stopping, NULL);
+	event_base_dispatch(base);
+	event_free(stopping);
+	https_free(https);
+	answer_held(); /* they outlive the server */
+	event_base_loop(base, EVLOOP_NONBLOCK);
+	event_base_free(base);
+	libevent_global_shutdown();
+}
+
+static void
+start(const char *trusted_proxy)
+{
+	int ready[2], stop[2];
+
+	signal(SIGPIPE, SIG_IGN);
+	key_pem = certificate_new_key();
+	cert_pem = certificate_self_signed(key_pem);
+	ck_assert_ptr_nonnull(mkdtemp(folder));
+	ck_assert_int_eq(pipe2(ready, O_CLOEXEC), 0);
+	ck_assert_int_eq(pipe2(stop, O_CLOEXEC), 0);
+	fflush(NULL);
+	server_pid = fork();
+	ck_assert_int_ge(server_pid, 0);
+	if (server_pid == 0) {
+		close(stop[1]);
+		serve(trusted_proxy, ready[1], stop[0]);
+		free(key_pem);
+		free(cert_pem);
+		exit(0);
+	}
+	close(ready[1]);
+	close(stop[0]);
+	server_pipe = stop[1];
+	ck_assert_int_eq(read(ready[0], &port, sizeof(port)), sizeof(port));
+	close(ready[0]);
+}
+
+static char *run(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+static void
+stop(void)
+{
+	int status;
+
+	close(server_pipe);
+	ck_assert_int_eq(waitpid(server_pid, &status, 0), server_pid);
+	ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the server ended with %#x",
+		      (unsigned)status);
+	free(run("rm -r %s", folder));
+	free(key_pem);
+	free(cert_pem);
+}
+
+/* --- clients ------------------------------------------------------------- */
+
+/* The output of a shell command. */
+static char *
+run(const char *format, ...)
+{
+	static char out[1024 * 1024];
+	char *command, *p;
+	size_t n;
+	va_list ap;
+	FILE *f;
+
+	va_start(ap, format);
+	ck_assert_int_gt(vasprintf(&command, format, ap), 0);
+	va_end(ap);
+	f = popen(command, "r");
+	ck_assert_ptr_nonnull(f);
+	n = fread(out, 1, sizeof(out) - 1, f);
+	out[n] = '\0';
+	pclose(f);
+	free(command);
+	p = mem_alloc(n + 1);
+	memcpy(p, out, n + 1);
+	return p;
+}
+
+#define CURL "curl -sk --noproxy '*' --max-time 60 "
+#define URL "https://127.0.0.1:%d"
+
+/* Runs, compares, frees. */
+#define EXPECT(expected, ...)                                \
+	do {                                                 \
+		char *out_ = run(__VA_ARGS__);               \
+		ck_assert_str_eq(out_, expected);            \
+		free(out_);                                  \
+	} while (0)
+
+/* Waits until n requests are held. */
+static void
+await_held(unsigned n)
+{
+	for (int i = 0; i < 3000; i++) {
+		char *out = run(CURL "-X POST " URL "/api/held", port);
+		unsigned have = (unsigned)strtoul(out, NULL, 10);
+
+		free(out);
+		if (have == n)
+			return;
+		usleep(10000);
+	}
+	ck_abort_msg("never saw %u held requests", n);
+}
+
+START_TEST(pages)
+{
+	char *home, *head, *missing, *other;
+
+	start(NULL);
+	home = run(CURL URL "/", port);
+	ck_assert_ptr_nonnull(strstr(home, "<h1>"));
+	/* HEAD says what GET would, and sends no body. */
+	head = run(CURL "-I " URL "/ | tr -d '\\r' | sed 's/^Date: .*GMT$/Date/'", port);
+	other = mem_printf("HTTP/1.1 200 OK\nDate\nContent-Type: text/html; charset=utf-8\n"
+			   "Content-Length: %zu\n\n",
+			   strlen(home));
+	ck_assert_str_eq(head, other);
+	free(head);
+	free(other);
+	free(home);
+	missing = run(CURL "-i " URL "/nothing | sed 's/^Date: .*//'", port);
+	ck_assert_ptr_nonnull(strstr(missing, "404 Not Found"));
+	ck_assert_ptr_null(strstr(missing, "Server"));
+	/* Whatever is refused looks like that. */
+	static const char *const refused[] = {
+		"/favicon.ico", "/robots.txt", "/api", "/api/echo", "/api/", "/apix", "/ap",
+		"-X PUT /api", "-X DELETE /api/echo", "-X OPTIONS /", "-X POST /",
+		"-d aaa /nothing", "-d aaa /api/", "-d aaa /api/a/b", "-d aaa /api/a%%62",
+		"-d aaa /api//echo", "-d aaa /API/echo", "-d aaa /api/nobody", "-X BREW /",
+		"-X TRACE /api", "-X PATCH -d a /api",
+		"-d aaa /api/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+	};
+	for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
+		const char *path = strrchr(refused[i], ' ');
+
+		path = path != NULL ? path + 1 : refused[i];
+		other = run(CURL "-i %.*s " URL "%s | sed 's/^Date: .*//'",
+			    (int)(path - refused[i]), refused[i], port, path);
+		ck_assert_msg(strcmp(other, missing) == 0, "%s: %s", refused[i], other);
+		free(other);
+	}
+	free(missing);
+	stop();
+}
+END_TEST
+
+START_TEST(the_api)
+{
+	start(NULL);
+	EXPECT("\"open\"", CURL "-d x " URL "/api", port);
+	EXPECT("\"open\"", CURL "-X POST " URL "/api", port);
+	EXPECT("{\"a\":1}", CURL "-d '{\"a\":1}' " URL "/api/echo", port);
+	EXPECT("\"later\"", CURL "-d x " URL "/api/later", port);
+	EXPECT("application/json", CURL "-d x -o /dev/null -w '%%{content_type}' " URL "/api",
+	       port);
+	/* HTTP/1.0, Connection: close, Expect: 100-continue, chunked */
+	EXPECT("abc", CURL "-0 -d abc " URL "/api/echo", port);
+	EXPECT("abc", CURL "-H 'Connection: close' -d abc " URL "/api/echo", port);
+	EXPECT("abc", CURL "-H 'Expect: 100-continue' -d abc " URL "/api/echo", port);
+	EXPECT("abc", CURL "-H 'Transfer-Encoding: chunked' -d abc " URL "/api/echo", port);
+	/* One connection for all of them. */
+	EXPECT("abcabc1 0 ",
+	       CURL "-d abc " URL "/api/echo " URL "/api/echo -o - -o - | tr -d '\\n'; " CURL
+		    "-d x -o /dev/null -o /dev/null -w '%%{num_connects} ' " URL "/api " URL
+		    "/api",
+	       port, port, port, port);
+	stop();
+}
+END_TEST
+
+START_TEST(sizes)
+{
+	char *header;
+
+	start(NULL);
+	free(run("head -c 200000 /dev/zero | tr '\\0' q > %s/body", folder));
+	EXPECT("same", CURL "-d @%s/body " URL "/api/echo | cmp - %s/body && printf same", folder,
+	       port, folder);
+	EXPECT("same", CURL "-H 'Connection: close' --limit-rate 2M -d @%s/body " URL
+		       "/api/echo | cmp - %s/body && printf same",
+	       folder, port, folder);
+	/* The caps, and one byte more. */
+	free(run("head -c %u /dev/zero | tr '\\0' q > %s/body", HTTPS_BODY_MAX, folder));
+	EXPECT("same", CURL "-d @%s/body " URL "/api/echo | cmp - %s/body && printf same", folder,
+	       port, folder);
+	free(run("printf q >> %s/body", folder));
+	EXPECT("413", CURL "-d @%s/body -o /dev/null -w '%%{http_code}' " URL "/api/echo", folder,
+	       port);
+	EXPECT("413", CURL "-H 'Transfer-Encoding: chunked' -d @%s/body -o /dev/null "
+			   "-w '%%{http_code}' " URL "/api/echo",
+	       folder, port);
+	header = mem_alloc(HTTPS_HEADERS_MAX + 1);
+	memset(header, 'h', HTTPS_HEADERS_MAX);
+	header[HTTPS_HEADERS_MAX] = '\0';
+	EXPECT("400", CURL "-H 'A: %s' -o /dev/null -w '%%{http_code}' " URL "/", header, port);
+	header[HTTPS_HEADERS_MAX - 1024] = '\0';
+	EXPECT("200", CURL "-H 'A: %s' -o /dev/null -w '%%{http_code}' " URL "/", header, port);
+	free(header);
+	stop();
+}
+END_TEST
+
+/* What openssl computes of the certificate, RFC 7469's form. */
+START_TEST(pins)
+{
+	char *pin;
+	FILE *f;
+
+	start(NULL);
+	pin = mem_printf("%s/cert.pem", folder);
+	f = fopen(pin, "w");
+	fputs(cert_pem, f);
+	fclose(f);
+	free(pin);
+	pin = run("openssl x509 -in %s/cert.pem -noout -pubkey | openssl pkey -pubin -outform der"
+		  " | openssl dgst -sha256 -binary | base64 | tr -d '\\n'",
+		  folder);
+	ck_assert_uint_eq(strlen(pin), 44);
+	EXPECT("\"open\"0", CURL "--pinnedpubkey sha256//%s -d x " URL "/api; printf $?", pin,
+	       port);
+	pin[3] = pin[3] == 'A' ? 'B' : 'A';
+	EXPECT("90", CURL "--pinnedpubkey sha256//%s -d x " URL "/api; printf $?", pin, port);
+	free(pin);
+	stop();
+}
+END_TEST
+
+START_TEST(versions_and_resumption)
+{
+	static const char *const versions[] = { "tls1_2", "tls1_3" };
+
+	start(NULL);
+	EXPECT("\"open\"", CURL "--tls-max 1.2 -d x " URL "/api", port);
+	EXPECT("\"open\"", CURL "--tlsv1.3 -d x " URL "/api", port);
+	EXPECT("35", CURL "--ciphers DEFAULT@SECLEVEL=0 --tlsv1.0 --tls-max 1.1 " URL
+			  "/; printf $?",
+	       port);
+	for (int i = 0; i < 2; i++) {
+		/* The answer must be read for TLS 1.3's ticket to be seen. */
+#define S_CLIENT "(printf 'GET / HTTP/1.1\\r\\nConnection: close\\r\\n\\r\\n'; sleep 1) | " \
+		 "openssl s_client -ign_eof -connect 127.0.0.1:%d -%s "
+		EXPECT("New\n", S_CLIENT "-sess_out %s/session 2>&1 | grep -oE '^(New|Reused)'",
+		       port, versions[i], folder);
+		EXPECT("Reused\n", S_CLIENT "-sess_in %s/session 2>&1 | grep -oE '^(New|Reused)'",
+		       port, versions[i], folder);
+	}
+	EXPECT("ALPN protocol: http/1.1\n",
+	       "openssl s_client -alpn h2,http/1.1 -connect 127.0.0.1:%d </dev/null 2>&1 | "
+	       "grep 'ALPN proto'",
+	       port);
+	/* Only h2 offered: not refused. */
+	EXPECT("No ALPN negotiated\n",
+	       "openssl s_client -alpn h2 -connect 127.0.0.1:%d </dev/null 2>&1 | grep ALPN", port);
+	stop();
+}
+END_TEST
+
+START_TEST(two_hundred_at_once)
+{
+	start(NULL);
+	EXPECT("200\n",
+	       "for i in $(seq 200); do " CURL "-d x " URL
+	       "/api/later & done | grep -o later | wc -l",
+	       port);
+	stop();
+}
+END_TEST
+
+START_TEST(held_requests)
+{
+	start(NULL);
+	/* Three that wait for their answer. */
+	free(run("for i in 1 2 3; do (" CURL "-d x " URL "/api/hold > %s/$i; echo >> %s/done) "
+		 "> /dev/null & done",
+		 port, folder, folder));
+	await_held(3);
+	EXPECT("1", CURL "-d x " URL "/api/release", port);
+	EXPECT("\"released\"\"released\"\"released\"",
+	       "while [ $(wc -l < %s/done) != 3 ]; do sleep 0.05; done; cat %s/[123]", folder,
+	       folder);
+	/* One whose client leaves, one whose client says goodbye first. */
+	EXPECT("", CURL "--max-time 0.3 -d x " URL "/api/hold", port);
+	await_held(1);
+	free(run("(printf 'POST /api/hold HTTP/1.1\\r\\nContent-Length: 1\\r\\n\\r\\nx'; sleep 0.3) "
+		 "| openssl s_client -quiet -no_ign_eof -connect 127.0.0.1:%d 2>&1",
+		 port));
+	await_held(2);
+	EXPECT("1", CURL "-d x " URL "/api/release", port);
+	EXPECT("\"open\"", CURL "-d x " URL "/api", port);
+	/* One that the server's end finds. */
+	EXPECT("", CURL "--max-time 0.3 -d x " URL "/api/hold", port);
+	await_held(1);
+	free(run("(" CURL "-d x " URL "/api/hold > %s/last) > /dev/null &", port, folder));
+	await_held(2);
+	stop();
+}
+END_TEST
+
+#define POST(path, body) \
+	"POST " path " HTTP/1.1\\r\\nHost: a\\r\\nContent-Length: 1\\r\\n\\r\\n" body
+
+/* Requests that arrive behind one that is held, in one piece and later. */
+START_TEST(pipelining)
+{
+	char *out, *first, *second, *third;
+
+	start(NULL);
+	out = run("(printf '" POST("/api/later", "a") POST("/api/echo", "b") "GET / HTTP/1.1\\r\\n"
+		  "Connection: close\\r\\n\\r\\n'; sleep 1) | openssl s_client -quiet "
+		  "-connect 127.0.0.1:%d 2>/dev/null",
+		  port);
+	first = strstr(out, "\"later\"");
+	ck_assert_ptr_nonnull(first);
+	second = strstr(first, "\r\n\r\nb");
+	ck_assert_ptr_nonnull(second);
+	third = strstr(second, "<h1>");
+	ck_assert_ptr_nonnull(third);
+	free(out);
+	free(run("((printf '" POST("/api/hold", "a") "'; sleep 0.3; printf '" POST("/api/echo", "b")
+		 "'; while [ ! -e %s/enough ]; do sleep 0.05; done) | openssl s_client -quiet "
+		 "-connect 127.0.0.1:%d > %s/out) > /dev/null 2>&1 &",
+		 folder, port, folder));
+	await_held(1);
+	usleep(600000);
+	EXPECT("1", CURL "-d x " URL "/api/release", port);
+	EXPECT("2", "for i in $(seq 200); do n=$(grep -c 'HTTP/1.1 200' %s/out); [ $n = 2 ] && break; "
+		    "sleep 0.05; done; touch %s/enough; printf $n",
+	       folder, folder);
+	stop();
+}
+END_TEST
+
+/* --- clients that break off ---------------------------------------------- */
+
+static int
+dial(void)
+{
+	struct sockaddr_in sin = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port),
+				   .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	ck_assert_int_eq(connect(fd, (struct sockaddr *)&sin, sizeof(sin)), 0);
+	return fd;
+}
+
+static void
+on_client_event(struct bufferevent *bev, short what, void *arg)
+{
+	(void)bev;
+	*(short *)arg |= what;
+}
+
+/* Sends `sent` bytes, takes at least `taken` bytes, leaves: by a reset or not. */
+static void
+visit(struct event_base *loop, struct tls_ctx *ctx, const char *bytes, size_t sent, size_t taken,
+      bool reset)
+{
+	struct linger hard = { .l_onoff = 1 };
+	int fd = dial();
+	struct bufferevent *bev;
+	short what = 0;
+
+	evutil_make_socket_nonblocking(fd);
+	bev = tls_bev_new(loop, ctx, fd);
+	bufferevent_setcb(bev, NULL, NULL, on_client_event, &what);
+	bufferevent_enable(bev, EV_READ | EV_WRITE);
+	bufferevent_write(bev, bytes, sent);
+	while (what == 0 && (evbuffer_get_length(bufferevent_get_output(bev)) > 0 ||
+			     evbuffer_get_length(bufferevent_get_input(bev)) < taken))
+		event_base_loop(loop, EVLOOP_ONCE);
+	ck_assert_int_eq(what, 0);
+	if (reset)
+		setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
+	bufferevent_free(bev);
+	event_base_loop(loop, EVLOOP_NONBLOCK);
+}
+
+START_TEST(clients_that_break_off)
+{
+	static const char request[] = "POST /api/echo HTTP/1.1\r\nHost: a\r\nA: b\r\n"
+				      "Content-Length: 10\r\n\r\n0123456789";
+	struct event_base *loop = event_base_new();
+	char error[256], *big;
+	struct tls_ctx *ctx = tls_ctx_client(error);
+	size_t n;
+
+	start(NULL);
+	for (n = 1; n < sizeof(request); n++)
+		visit(loop, ctx, request, n, 0, n % 2 == 1);
+	big = mem_alloc(201000);
+	n = (size_t)snprintf(big, 1000,
+			     "POST /api/echo HTTP/1.1\r\nContent-Length: 200000\r\n\r\n");
+	memset(big + n, 'q', 200000);
+	for (size_t taken = 1; taken < 200000; taken += 13337)
+		visit(loop, ctx, big, n + 200000, taken, taken % 2 == 1);
+	EXPECT("\"open\"", CURL "-d x " URL "/api", port);
+	free(big);
+	tls_ctx_free(ctx);
+	event_base_free(loop);
+	stop();
+}
+END_TEST
+
+/* Rubbish below and above TLS; whatever comes back, the server lives. */
+START_TEST(rubbish)
+{
+	uint8_t junk[512];
+
+	start(NULL);
+	for (int i = 0; i < 50; i++) {
+		int fd = dial();
+
+		mem_random(junk, sizeof(junk));
+		if (i % 2 == 1)
+			memcpy(junk, "\x16\x03\x01\x01\xfb\x01\x00\x01\xf7\x03\x03", 11);
+		ck_assert_int_eq(write(fd, junk, sizeof(junk)), sizeof(junk));
+		shutdown(fd, SHUT_WR);
+		while (read(fd, junk, sizeof(junk)) > 0)
+			;
+		close(fd);
+	}
+	EXPECT("HTTP/1.1 400 Bad Request\r\n",
+	       "(printf '\\001\\002garbage that is no request line\\r\\n\\r\\n'; sleep 1) | openssl "
+	       "s_client -quiet -connect 127.0.0.1:%d 2>/dev/null | head -1",
+	       port);
+	EXPECT("\"open\"", CURL "-d x " URL "/api", port);
+	stop();
+}
+END_TEST
+
+/* --- who is asking ------------------------------------------------------- */
+
+static void
+set_peer(const char *ip)
+{
+	int len = sizeof(peer_is);
+
+	ck_assert_int_eq(evutil_parse_sockaddr_port(ip, (struct sockaddr *)&peer_is, &len), 0);
+}
+
+START_TEST(addresses)
+{
+	static const struct {
+		const char *peer, *trusted, *headers, *expected;
+	} cases[] = {
+		{ NULL, NULL, "", "127.0.0.1" },
+		{ NULL, NULL, "-H 'X-Forwarded-For: 192.0.2.1'", "127.0.0.1" },
+		{ "192.0.2.7", NULL, "", "192.0.2.7" },
+		{ "[2001:db8::7]", NULL, "", "2001:db8::7" },
+		{ "192.0.2.7", "192.0.2.8", "-H 'X-Forwarded-For: 198.51.100.1'", "192.0.2.7" },
+		{ "192.0.2.7", "192.0.2.7", "-H 'X-Forwarded-For: 198.51.100.1'", "198.51.100.1" },
+		{ "192.0.2.7", "192.0.2.0/24", "-H 'X-Forwarded-For: 10.0.0.1, 198.51.100.1'",
+		  "198.51.100.1" },
+		{ "192.0.2.7", "192.0.2.0/29", "-H 'X-Forwarded-For: 2001:db8::1'",
+		  "2001:db8::1" },
+		{ "192.0.2.8", "192.0.2.0/29", "-H 'X-Forwarded-For: 2001:db8::1'", "192.0.2.8" },
+		{ "[::ffff:192.0.2.7]", "192.0.2.0/29",
+		  "-H 'X-Forwarded-For: 198.51.100.1' -H 'X-Forwarded-For: 198.51.100.2:99'",
+		  "198.51.100.2" },
+		{ "[2001:db8::7]", "2001:db8::/32", "-H 'x-forwarded-for: [2001:db9::1]:80'",
+		  "2001:db9::1" },
+		{ "192.0.2.7", "192.0.2.7", "", "none" },
+		{ "192.0.2.7", "192.0.2.7", "-H 'X-Forwarded-For: 198.51.100.1, unknown'", "none" },
+		{ NULL, "127.0.0.1", "-H 'X-Forwarded-For: 198.51.100.1'", "198.51.100.1" },
+		{ NULL, "0.0.0.0/0", "-H 'X-Forwarded-For: 198.51.100.1'", "198.51.100.1" },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		memset(&peer_is, 0, sizeof(peer_is));
+		if (cases[i].peer != NULL)
+			set_peer(cases[i].peer);
+		start(cases[i].trusted);
+		EXPECT(cases[i].expected, CURL "%s -d x " URL "/api/addr", cases[i].headers, port);
+		stop();
+		strcpy(folder, "/tmp/test_https.XXXXXX");
+	}
+}
+END_TEST
+
+/* No descriptors left: it waits, neither spins nor speaks without TLS, and goes on. */
+START_TEST(out_of_descriptors)
+{
+	struct rlimit before;
+	char byte[64];
+	int fds[80];
+
+	getrlimit(RLIMIT_NOFILE, &before);
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &(struct rlimit){ 40, before.rlim_max }), 0);
+	start(NULL); /* inherits the limit */
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+	for (int i = 0; i < 80; i++)
+		fds[i] = dial();
+	usleep(300000);
+	for (int i = 0; i < 80; i++) {
+		struct timeval timeout = { .tv_usec = 20000 };
+
+		setsockopt(fds[i], SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
+		(void)!write(fds[i], "GET / HTTP/1.0\r\n\r\n", 18);
+		ck_assert_int_le(read(fds[i], byte, sizeof(byte)), 0);
+		close(fds[i]);
+	}
+	EXPECT("\"open\"", CURL "-d x " URL "/api", port);
+	stop();
+}
+END_TEST
+
+START_TEST(bad_configurations)
+{
+	struct https_config good, bad;
+	struct sockaddr_in sin = { .sin_family = AF_INET, .sin_addr.s_addr = inet_addr("192.0.2.1") };
+	char error[256] = "";
+	struct https *https;
+	static const char *const prefixes[] = { "", "x", "1.2.3.4/33", "::1/129", "1.2.3.4/",
+						"1.2.3.4/-1", "1.2.3.4/8x", "1.2.3/8" };
+	static const char *const paths[] = { "", "/", "api", "/api/" };
+
+	base = event_base_new();
+	key_pem = certificate_new_key();
+	cert_pem = certificate_self_signed(key_pem);
+	good = (struct https_config){ .cert_pem = cert_pem, .key_pem = key_pem, .base = "/a",
+				      .api = api };
+	for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++) {
+		bad = good;
+		bad.trusted_proxy = prefixes[i];
+		ck_assert_ptr_null(https_new(base, &bad, error));
+		ck_assert_ptr_nonnull(strstr(error, "trusted_proxy"));
+	}
+	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+		bad = good;
+		bad.base = paths[i];
+		ck_assert_ptr_null(https_new(base, &bad, error));
+		ck_assert_ptr_nonnull(strstr(error, "path"));
+	}
+	bad = good;
+	bad.key_pem = "";
+	ck_assert_ptr_null(https_new(base, &bad, error));
+	https = https_new(base, &good, error);
+	ck_assert_ptr_nonnull(https);
+	ck_assert_int_eq(https_listen(https, (struct sockaddr *)&sin, sizeof(sin), NULL, error), -1);
+	ck_assert_ptr_nonnull(strstr(error, "cannot listen"));
+	https_free(https);
+	event_base_free(base);
+	free(key_pem);
+	free(cert_pem);
+}
+END_TEST
+
+TEST_MAIN("https", pages, the_api, sizes, pins, versions_and_resumption, two_hundred_at_once,
+	  held_requests, pipelining, clients_that_break_off, rubbish, addresses,
+	  out_of_descriptors, bad_configurations)
