@@ -1,6 +1,5 @@
 #include "pt-client/oob.h"
 
-#include <arpa/inet.h>
 #include <assert.h>
 #include <event2/event.h>
 #include <stdio.h>
@@ -12,18 +11,17 @@
 #include "common/bytes.h"
 #include "common/mem.h"
 #include "pt-client/oob_multi.h"
+#include "pt-client/oob_options.h"
 #include "pt-client/oob_pool.h"
 #include "pt-client/oob_target.h"
 
-/* TCP, proxy and TLS together; a dead address must not use up a held poll's time. */
-#define CONNECT_MS 15000
 #define GET_MS 30000
 #define HEADERS_MAX (64 * 1024)
 
 struct oob {
 	struct event_base *base;
 	const struct outbound *outbound;
-	CURLSH *share; /* TLS sessions: any new connection resumes */
+	CURLSH *share;
 	unsigned speed;
 	LIST_HEAD(, oob_channel) channels;
 };
@@ -34,7 +32,8 @@ struct oob_channel {
 	LIST_ENTRY(oob_channel) next;
 	struct oob *oob;
 	struct oob_target target;
-	char *pin; /* in curl's spelling, or NULL */
+	struct oob_options options;
+	char *pin; /* options.pin's */
 	struct curl_slist *connect_to, *get_headers, *post_headers;
 
 	/* New requests go here. curl cannot be told to forget its idle connections; so
@@ -85,7 +84,8 @@ arm_refresh(struct oob_channel *ch, uint64_t idle)
 	struct timeval tv;
 
 	ms = (ms > idle ? ms - idle : 0) / ch->oob->speed + 1;
-	tv = (struct timeval){ .tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000 * 1000) };
+	tv.tv_sec = (time_t)(ms / 1000);
+	tv.tv_usec = (suseconds_t)(ms % 1000 * 1000);
 	event_add(ch->refresh, &tv);
 }
 
@@ -114,7 +114,7 @@ request_stop(struct oob_request *req)
 		ch->gets--;
 	multi_keep(ch->multi, pool_keep(&ch->pool, now));
 	if (req->multi != NULL)
-		multi_remove(req->multi, req->easy);
+		multi_remove(req->multi, req->easy, req->head_whole);
 	req->multi = NULL;
 	TAILQ_REMOVE(&ch->running, req, next);
 }
@@ -140,101 +140,16 @@ on_header(char *p, size_t one, size_t n, void *arg)
 
 	(void)one;
 	/* curl takes a connection that ends inside the head for the end of the head. */
-	req->head_whole = req->head_whole || (n <= 2 && p[n - 1] == '\n');
+	if (!req->head_whole && n > 0 && n <= 2 && p[n - 1] == '\n') {
+		req->head_whole = true;
+		multi_replying(req->multi, req->easy);
+	}
 	req->headers += n;
 	req->too_large = req->headers > HEADERS_MAX;
 	return req->too_large ? 0 : n;
 }
 
-static void
-write_escaped(struct writer *w, const char *s)
-{
-	char hex[4];
-
-	for (; s != NULL && *s != '\0'; s++) {
-		snprintf(hex, sizeof(hex), "%%%02X", (unsigned)(unsigned char)*s);
-		writer_bytes(w, hex, 3);
-	}
-}
-
-/* "" for no proxy, else [user:password@]address:port. The credentials go here, every byte
- * escaped, since curl has not always decoded CURLOPT_PROXYUSERNAME the same way. */
-static char *
-proxy_url(const struct outbound *out)
-{
-	const struct sockaddr_in *sin = (const void *)&out->proxy_addr;
-	const struct sockaddr_in6 *sin6 = (const void *)&out->proxy_addr;
-	bool v6 = out->proxy_addr.ss_family == AF_INET6;
-	size_t cap = 3 * ((out->user ? strlen(out->user) : 0) + (out->pass ? strlen(out->pass) : 0)) + 80;
-	char *url = mem_zalloc(cap), host[INET6_ADDRSTRLEN];
-	struct writer w = writer_of(url, cap - 1);
-
-	if (out->proxy == PROXY_NONE)
-		return url;
-	if (out->user != NULL) {
-		write_escaped(&w, out->user);
-		writer_u8(&w, ':');
-		write_escaped(&w, out->pass);
-		writer_u8(&w, '@');
-	}
-	inet_ntop(out->proxy_addr.ss_family, v6 ? (const void *)&sin6->sin6_addr : &sin->sin_addr, host,
-	    sizeof(host));
-	snprintf(url + w.n, cap - w.n, v6 ? "[%s]:%u" : "%s:%u", host,
-	    (unsigned)ntohs(v6 ? sin6->sin6_port : sin->sin_port));
-	return url;
-}
-
-/* Everything that keeps curl from doing more than it is told: without these it follows the
- * environment's proxies, ~/.netrc, and (with socks4 and socks5) looks names up itself. */
-static CURLcode
-set_proxy(CURL *e, const struct oob_channel *ch)
-{
-	static const long types[] = {
-		[PROXY_NONE] = CURLPROXY_HTTP, [PROXY_HTTP] = CURLPROXY_HTTP,
-		[PROXY_SOCKS4] = CURLPROXY_SOCKS4, [PROXY_SOCKS4A] = CURLPROXY_SOCKS4A,
-		[PROXY_SOCKS5] = CURLPROXY_SOCKS5_HOSTNAME,
-	};
-	const struct outbound *out = ch->oob->outbound;
-	long type = types[out->proxy];
-	char *url = proxy_url(out);
-	CURLcode rc = CURLE_OK;
-
-	/* Where there is no name to look up, the plain kinds: the others would pass on an address as
-	 * if it were a name (socks4a always, socks5 where CONNECT_TO names it). */
-	if (out->proxy == PROXY_SOCKS4A && ch->target.dial_ip)
-		type = CURLPROXY_SOCKS4;
-	if (out->proxy == PROXY_SOCKS5 && ch->target.dial_ip)
-		type = CURLPROXY_SOCKS5;
 #define SET(option, value) do { if (rc == CURLE_OK) rc = curl_easy_setopt(e, option, value); } while (0)
-	SET(CURLOPT_PROXY, url);
-	mem_wipe(url, strlen(url));
-	free(url);
-	SET(CURLOPT_NOPROXY, "");
-	SET(CURLOPT_PROXYTYPE, type);
-	SET(CURLOPT_HTTPPROXYTUNNEL, (long)(out->proxy == PROXY_HTTP));
-	SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
-	SET(CURLOPT_HEADEROPT, (long)CURLHEADER_SEPARATE);
-	SET(CURLOPT_PROXYAUTH, (long)CURLAUTH_BASIC);
-	SET(CURLOPT_SOCKS5_AUTH, (long)CURLAUTH_BASIC);
-	return rc;
-}
-
-static CURLcode
-set_tls(CURL *e, const struct oob_channel *ch)
-{
-	CURLcode rc = CURLE_OK;
-
-	SET(CURLOPT_PROTOCOLS_STR, "https");
-	SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-	SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
-	SET(CURLOPT_SHARE, ch->oob->share);
-	if (ch->pin != NULL)
-		SET(CURLOPT_PINNEDPUBLICKEY, ch->pin);
-	SET(CURLOPT_SSL_VERIFYPEER, ch->pin == NULL ? 1L : 0L);
-	SET(CURLOPT_SSL_VERIFYHOST, ch->pin == NULL ? 2L : 0L);
-	return rc;
-}
-
 static CURLcode
 set_request(struct oob_request *req, const char *path, size_t len, unsigned timeout_ms)
 {
@@ -242,21 +157,11 @@ set_request(struct oob_request *req, const char *path, size_t len, unsigned time
 	CURL *e = req->easy;
 	bool post = req->done != NULL;
 	char *url = mem_printf("%s%s%s", ch->target.origin, post ? ch->target.prefix : "", path);
-	CURLcode rc = CURLE_OK;
+	CURLcode rc = oob_options_set(e, &ch->options);
 
 	SET(CURLOPT_URL, url);
 	free(url);
-	SET(CURLOPT_NOSIGNAL, 1L);
-	/* Without it curl waits, and the loop with it, for a look-up that was cancelled. */
-	SET(CURLOPT_QUICK_EXIT, 1L);
-	SET(CURLOPT_FOLLOWLOCATION, 0L);
-	SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
-	SET(CURLOPT_PATH_AS_IS, 1L);
-	SET(CURLOPT_TCP_NODELAY, 1L);
-	SET(CURLOPT_PIPEWAIT, 0L);
-	SET(CURLOPT_CONNECTTIMEOUT_MS, (long)CONNECT_MS);
 	SET(CURLOPT_TIMEOUT_MS, (long)(timeout_ms > 0 ? timeout_ms : 1));
-	SET(CURLOPT_CONNECT_TO, ch->connect_to);
 	SET(CURLOPT_HTTPHEADER, post ? ch->post_headers : ch->get_headers);
 	SET(CURLOPT_HEADERFUNCTION, on_header);
 	SET(CURLOPT_HEADERDATA, req);
@@ -267,10 +172,6 @@ set_request(struct oob_request *req, const char *path, size_t len, unsigned time
 		SET(CURLOPT_POSTFIELDS, req->body);
 		SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)len);
 	}
-	if (rc == CURLE_OK)
-		rc = set_proxy(e, ch);
-	if (rc == CURLE_OK)
-		rc = set_tls(e, ch);
 	return rc;
 }
 #undef SET
@@ -640,6 +541,13 @@ oob_channel_new(struct oob *oob, const struct oob_config *cfg, char error[256])
 	if (cfg->pin != NULL)
 		ch->pin = pin_spelling(cfg->pin);
 	make_lists(ch);
+	ch->options = (struct oob_options){
+		.outbound = oob->outbound,
+		.share = oob->share,
+		.pin = ch->pin,
+		.connect_to = ch->connect_to,
+		.dial_ip = ch->target.dial_ip,
+	};
 	/* An option that this libcurl does not know is found now, not with the first request. */
 	probe.easy = curl_easy_init();
 	assert(probe.easy != NULL);

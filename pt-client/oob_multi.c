@@ -31,7 +31,7 @@ struct multi {
 	CURLM *curl;
 	struct event *timer;
 	LIST_HEAD(, conn) conns;
-	unsigned running, keep;
+	unsigned running, replying, keep;
 	bool retired;
 	bool acting; /* inside curl_multi_socket_action or what follows it: not to be freed */
 };
@@ -278,8 +278,9 @@ multi_retire(struct multi *m)
 		multi_free(m);
 }
 
-/* curl's limit is on all open connections. It applies when one becomes idle, which is still
- * counted in running then. */
+/* curl's limit is on all open connections: when one becomes idle, which is still counted in
+ * running then, at most one is closed. That lowers the number slowly; that it does not rise in
+ * the first place, when requests end together, is multi_replying's part. */
 void
 multi_keep(struct multi *m, unsigned idle)
 {
@@ -314,10 +315,19 @@ multi_add(struct multi *m, CURL *easy)
 }
 
 void
-multi_remove(struct multi *m, CURL *easy)
+multi_replying(struct multi *m, CURL *easy)
+{
+	if (multi_live(m) >= m->keep + m->running - m->replying)
+		curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L);
+	m->replying++;
+}
+
+void
+multi_remove(struct multi *m, CURL *easy, bool replying)
 {
 	curl_multi_remove_handle(m->curl, easy);
 	m->running--;
+	m->replying -= replying;
 	multi_keep(m, m->keep);
 	if (m->retired && m->running == 0 && !m->acting)
 		multi_free(m);

@@ -24,10 +24,12 @@ void multi_retire(struct multi *m);
 /* Makes easy's connections m's: call before multi_add, with the other options. */
 CURLcode multi_prepare(struct multi *m, CURL *easy, void *request);
 CURLMcode multi_add(struct multi *m, CURL *easy);
+/* The head of this request's reply is here (once each; may be called by curl). Where enough
+ * connections are idle, or about to be, this one is not kept. */
+void multi_replying(struct multi *m, CURL *easy);
 /* Of a handle that was added; closes a connection with an HTTP/1 request under way. */
-void multi_remove(struct multi *m, CURL *easy);
-/* The idle connections to keep from now on; the longest idle one of too many is closed each time
- * that a request ends. */
+void multi_remove(struct multi *m, CURL *easy, bool replying);
+/* The idle connections to keep from now on. */
 void multi_keep(struct multi *m, unsigned idle);
 
 /* Requests that are added now. */
