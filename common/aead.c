@@ -4,12 +4,14 @@
 #include <wolfssl/wolfcrypt/chacha20_poly1305.h>
 
 #include <stdlib.h>
+#include <string.h>
 
 static void
 nonce_of(uint8_t nonce[12], uint64_t n)
 {
-	for (int i = 0; i < 12; i++)
-		nonce[i] = i < 4 ? 0 : (uint8_t)(n >> (8 * (i - 4)));
+	memset(nonce, 0, 4);
+	for (int i = 0; i < 8; i++)
+		nonce[4 + i] = (uint8_t)(n >> (8 * i));
 }
 
 static void

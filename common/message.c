@@ -31,6 +31,8 @@ static const struct {
 	[ERR_TARGET_FAILED] = { "target_failed", 1 },
 	[ERR_UNKNOWN_SESSION] = { "unknown_session", 1 },
 	[ERR_UNSUPPORTED] = { "unsupported", 1 },
+	[ERR_UNAUTHORIZED] = { "unauthorized", 1 },
+	[ERR_QUOTA] = { "quota", 1 },
 };
 
 static const char *const closes[] = { NULL, "done", "reset", "error" };
@@ -222,6 +224,14 @@ get_plain(const uint8_t *p, size_t n, size_t max_data, const uint8_t **data, siz
 /* ---- requests ---- */
 
 static json_t *
+with_token(json_t *o, const struct msg_request *m)
+{
+	if (m->token[0] != '\0')
+		json_object_set_new(o, "token", json_string(m->token));
+	return o;
+}
+
+static json_t *
 request_json(const struct msg_request *m)
 {
 	switch (m->op) {
@@ -232,14 +242,14 @@ request_json(const struct msg_request *m)
 		if (m->host[0] != '\0')
 			json_object_set_new(o, "target", json_pack("{s:s, s:i}", "host", m->host,
 			    "port", (int)m->port));
-		return o;
+		return with_token(o, m);
 	}
 	case OP_STATUS:
 		return json_pack("{s:s, s:I, s:s}", "op", "status", "time", (json_int_t)m->time,
 		    "session", m->session);
 	case OP_RESOLVE:
-		return json_pack("{s:s, s:I, s:s}", "op", "resolve", "time", (json_int_t)m->time,
-		    "host", m->host);
+		return with_token(json_pack("{s:s, s:I, s:s}", "op", "resolve", "time",
+		    (json_int_t)m->time, "host", m->host), m);
 	case OP_EXCHANGE:
 		break;
 	}
@@ -257,11 +267,18 @@ msg_encode_request(struct buffer *out, const struct msg_request *m)
 }
 
 static bool
+get_token(struct msg_request *m, const json_t *o)
+{
+	return json_object_get(o, "token") == NULL ||
+	    get_string(o, "token", m->token, sizeof(m->token));
+}
+
+static bool
 get_open(struct msg_request *m, const json_t *o)
 {
 	const json_t *target = json_object_get(o, "target");
 
-	return get_u64(o, "up", &m->up) && m->up == 0 &&
+	return get_token(m, o) && get_u64(o, "up", &m->up) && m->up == 0 &&
 	    (target == NULL || (get_string(target, "host", m->host, sizeof(m->host)) &&
 	    get_port(target, &m->port)));
 }
@@ -283,7 +300,7 @@ get_one_shot(struct msg_request *m, const json_t *o)
 		    strlen(m->session) == MSG_SESSION_ID;
 	}
 	m->op = OP_RESOLVE;
-	return strcmp(op, "resolve") == 0 && m->n == 0 &&
+	return strcmp(op, "resolve") == 0 && m->n == 0 && get_token(m, o) &&
 	    get_string(o, "host", m->host, sizeof(m->host));
 }
 

@@ -14,6 +14,7 @@
 #define MSG_EXCHANGE_DATA (128 * 1024)
 #define MSG_SESSION_ID 22            /* characters: 16 random bytes */
 #define MSG_HOST_MAX 255
+#define MSG_TOKEN_MAX 64
 #define MSG_ADDRESSES 4              /* direct addresses in opened */
 #define MSG_RESOLVED 16              /* addresses in resolved */
 
@@ -32,6 +33,8 @@ enum msg_error {
 	ERR_TARGET_FAILED,
 	ERR_UNKNOWN_SESSION,
 	ERR_UNSUPPORTED,
+	ERR_UNAUTHORIZED, /* no such user, or none named where one is asked for */
+	ERR_QUOTA,
 	ERR_COUNT
 };
 const char *msg_error_name(enum msg_error e);
@@ -56,6 +59,7 @@ struct msg_request {
 	int64_t time;                     /* seconds since 1970 */
 	char host[MSG_HOST_MAX + 1];      /* open: "" = the bridge's own target; resolve */
 	uint16_t port;                    /* open */
+	char token[MSG_TOKEN_MAX + 1];    /* open, resolve: the user; "" = none */
 	char session[MSG_SESSION_ID + 1]; /* status */
 	/* open, exchange */
 	uint64_t up;                      /* offset of the bytes that follow the header */

@@ -231,22 +231,3 @@ pt_status(const char *transport, const char *type, ...)
 	writer_u8(&w, '\0');
 	return !w.failed && pt_line("STATUS", "%s", text);
 }
-
-void
-pt_addr_format(char out[PT_ADDR_MAX], const struct sockaddr *sa)
-{
-	char host[INET6_ADDRSTRLEN];
-
-	if (sa->sa_family == AF_INET) {
-		const struct sockaddr_in *in = (const struct sockaddr_in *)sa;
-
-		inet_ntop(AF_INET, &in->sin_addr, host, sizeof(host));
-		snprintf(out, PT_ADDR_MAX, "%s:%u", host, ntohs(in->sin_port));
-	} else {
-		const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)sa;
-
-		assert(sa->sa_family == AF_INET6);
-		inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof(host));
-		snprintf(out, PT_ADDR_MAX, "[%s]:%u", host, ntohs(in6->sin6_port));
-	}
-}

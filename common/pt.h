@@ -34,7 +34,7 @@ enum pt_result {
 	PT_PROXY_ERROR    /* all is good but TOR_PT_PROXY */
 };
 
-enum { PT_ERROR_MAX = 512, PT_ADDR_MAX = 64, PT_LINE_MAX = 4096 };
+enum { PT_ERROR_MAX = 512, PT_LINE_MAX = 4096 };
 
 /* Whether a PT parent started this process: TOR_PT_MANAGED_TRANSPORT_VER or a list of
  * transports is set. Here and below an empty variable is an unset one. */
@@ -70,7 +70,5 @@ bool pt_status(const char *transport, const char *type, ...) __attribute__((sent
  * `?` (never octal, which Arti refuses). Cut before the first escape that does not fit
  * in cap bytes, cap > 0. Returns the length. */
 size_t pt_quote(char *out, size_t cap, const char *msg);
-/* "1.2.3.4:80" or "[2001:db8::1]:80", as CMETHOD and SMETHOD name addresses. */
-void pt_addr_format(char out[PT_ADDR_MAX], const struct sockaddr *sa);
 
 #endif

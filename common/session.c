@@ -257,7 +257,7 @@ fill_data(struct session *s, struct writer *w)
 	struct frame f = { .type = FRAME_DATA };
 	size_t room = writer_room(w);
 
-	if (room <= FRAME_DATA_OVERHEAD)
+	if (room <= FRAME_DATA_OVERHEAD || s->close_in != CLOSE_NONE)
 		return;
 	f.n = take_unsent(s, &s->direct.next, &f.p, room - FRAME_DATA_OVERHEAD);
 	if (f.n > 0) {
@@ -382,13 +382,13 @@ session_exchange(struct session *s, struct msg_request *x, bool poll, size_t max
 	/* Held, a poll keeps its bytes from being acknowledged: few, and none over a gap. */
 	if (poll && (s->oob_flying > 0 || s->tx.held.n > SESSION_POLL_DATA))
 		return;
-	x->n = take_unsent(s, &s->oob_next, &x->data, max);
-	x->up = s->oob_next - x->n;
-	if (!poll) {
-		x->fin = take_unsent_fin(s, &s->oob_next);
-		if (close_sendable(s, s->oob_next))
-			x->close = s->close_out;
+	if (s->close_in == CLOSE_NONE) {
+		x->n = take_unsent(s, &s->oob_next, &x->data, max);
+		x->up = s->oob_next - x->n;
+		x->fin = !poll && take_unsent_fin(s, &s->oob_next);
 	}
+	if (!poll && close_sendable(s, s->oob_next))
+		x->close = s->close_out;
 	if (x->n > 0 || x->fin)
 		s->oob_flying++;
 }
@@ -425,7 +425,7 @@ session_exchanged(struct session *s, const struct msg_request *x, const struct m
 	if (x->poll && x->epoch > s->confirmed)
 		s->confirmed = x->epoch;
 	/* Over a gap it was not heard, even if the server says close too. */
-	if (x->close != CLOSE_NONE && r->close != CLOSE_NONE && s->tx.base >= exchange_end(x))
+	if (x->close != CLOSE_NONE && r->close != CLOSE_NONE && r->ack_received >= exchange_end(x))
 		s->close_confirmed = true;
 	return ok;
 }

@@ -20,7 +20,7 @@ struct guest {
 	LIST_ENTRY(guest) link;
 	struct entry *entry;
 	evutil_socket_t fd;
-	struct event *ev;
+	struct event *ev, *deadline;
 	struct socks5 socks;
 };
 
@@ -39,6 +39,7 @@ guest_free(struct guest *g)
 {
 	LIST_REMOVE(g, link);
 	event_free(g->ev);
+	event_free(g->deadline);
 	socks5_clear(&g->socks);
 	free(g);
 }
@@ -86,14 +87,15 @@ on_event(evutil_socket_t fd, short what, void *arg)
 	struct buffer out = { 0 };
 	enum socks5_result r;
 	uint8_t buf[1024];
-	ssize_t n = (what & EV_READ) != 0 ? recv(fd, buf, sizeof(buf), 0) : 0;
+	ssize_t n = recv(fd, buf, sizeof(buf), 0);
 	size_t used = 0;
 	bool said;
 
+	(void)what;
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n <= 0) {
-		turn_away(g); /* gone, or silent for too long */
+		turn_away(g);
 		return;
 	}
 	r = socks5_feed(&g->socks, buf, (size_t)n, &used, &out);
@@ -105,6 +107,15 @@ on_event(evutil_socket_t fd, short what, void *arg)
 		turn_away(g);
 	else if (r == SOCKS5_REQUEST)
 		request(g, buf + used, (size_t)n - used);
+}
+
+/* Of the whole handshake, however it trickles. */
+static void
+on_deadline(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	turn_away(arg);
 }
 
 static void
@@ -121,9 +132,11 @@ on_accept(struct evconnlistener *l, evutil_socket_t fd, struct sockaddr *addr, i
 	socks5_init(&g->socks);
 	LIST_INSERT_HEAD(&e->guests, g, link);
 	g->ev = event_new(e->cl->base, fd, EV_READ | EV_PERSIST, on_event, g);
-	if (g->ev == NULL)
+	g->deadline = evtimer_new(e->cl->base, on_deadline, g);
+	if (g->ev == NULL || g->deadline == NULL)
 		abort();
-	event_add(g->ev, &(struct timeval){ .tv_sec = HANDSHAKE_S });
+	event_add(g->ev, NULL);
+	event_add(g->deadline, &(struct timeval){ .tv_sec = HANDSHAKE_S });
 }
 
 /* Out of descriptors: accepting at once again would only spin. */

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/address.h"
 #include "common/log.h"
 #include "common/net/local.h"
 #include "common/net/process.h"
@@ -62,14 +63,14 @@ listen_for_apps(void)
 	struct sockaddr_in loopback = { .sin_family = AF_INET,
 		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	struct sockaddr_storage bound;
-	char addr[PT_ADDR_MAX];
+	char addr[ADDRESS_TEXT_MAX];
 
 	entry = entry_new(&cl, (struct sockaddr *)&loopback, sizeof(loopback), &bound);
 	if (entry == NULL) {
 		pt_line("CMETHOD-ERROR", TRANSPORT " listen: %s", strerror(errno));
 		return;
 	}
-	pt_addr_format(addr, (struct sockaddr *)&bound);
+	address_text(addr, &bound, address_port(&bound));
 	pt_line("CMETHOD", TRANSPORT " socks5 %s", addr);
 }
 
@@ -94,13 +95,13 @@ managed(void)
 		pt_env_clear(&env);
 		return status;
 	}
+	process_heed_stdin(env.exit_on_stdin_close);
 	log_init(LOG_NOTICE, pt_log);
 	cl.base = event_base_new();
 	cl.outbound = env.out;
 	cl.budget.max = BUDGET;
 	cl.idle = on_idle;
 	cl.oob = oob_new(cl.base, &cl.outbound);
-	process = process_watch(cl.base, true, env.exit_on_stdin_close, on_stop, NULL);
 	network = network_new(cl.base, on_network, NULL);
 	sweep = event_new(cl.base, -1, EV_PERSIST, on_sweep, NULL);
 	event_add(sweep, &(struct timeval){ .tv_sec = SWEEP_S });
@@ -108,6 +109,7 @@ managed(void)
 	if (env.wanted)
 		listen_for_apps();
 	pt_line("CMETHODS", "DONE");
+	process = process_watch(cl.base, true, env.exit_on_stdin_close, on_stop, NULL);
 	event_base_dispatch(cl.base);
 
 	entry_free(entry);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "common/envelope.h"
 #include "common/mem.h"
 #include "pt-server/conn.h"
 
@@ -68,25 +69,17 @@ open_session(struct server *srv, struct https_request *req, struct noise *noise,
 static void
 one_shot(struct server *srv, struct https_request *req, const char *body, size_t len)
 {
-	struct buffer msg = { 0 };
+	struct buffer plain = { 0 };
 	struct noise noise;
 	struct msg_request m;
 	struct msg_reply r = { .op = REPLY_ERROR, .error = ERR_BAD_REQUEST };
-	uint8_t hash[32], *plain = NULL;
+	uint8_t hash[32];
 	const struct conn *c;
 
 	noise_init(&noise, MSG_PROLOGUE, sizeof(MSG_PROLOGUE) - 1, srv->identity.public);
-	if (!msg_unwrap_noise(true, body, len, &msg) || msg.n < NOISE_OVERHEAD) {
+	if (!envelope_read_1(&noise, srv->identity.secret, body, len, hash, &plain)) {
 		https_reply_unknown(req);
-		goto out;
-	}
-	plain = mem_alloc(msg.n);
-	if (!noise_read_1(&noise, srv->identity.secret, buffer_data(&msg), msg.n, plain)) {
-		https_reply_unknown(req);
-		goto out;
-	}
-	noise_sha256(hash, buffer_data(&msg), msg.n, NULL, 0);
-	if (!msg_decode_request(&m, plain, msg.n - NOISE_OVERHEAD, false)) {
+	} else if (!msg_decode_request(&m, buffer_data(&plain), plain.n, false)) {
 		reply(req, &noise, &r);
 	} else if (m.op == OP_OPEN) {
 		open_session(srv, req, &noise, hash, &m);
@@ -99,34 +92,24 @@ one_shot(struct server *srv, struct https_request *req, const char *body, size_t
 		r.error = ERR_UNSUPPORTED;
 		reply(req, &noise, &r);
 	}
-out:
-	free(plain);
-	buffer_clear(&msg);
+	buffer_clear(&plain);
 	noise_clear(&noise);
 }
 
 static void
 exchange(struct conn *c, struct https_request *req, const char *body, size_t len)
 {
-	struct buffer box = { 0 };
+	struct buffer plain = { 0 };
 	struct msg_request m;
-	uint8_t *plain = NULL;
 	uint64_t n = 0;
 
-	if (!msg_unwrap_box(true, body, len, &n, &box) || box.n < AEAD_TAG) {
+	if (!envelope_unbox(true, c->keys.up, body, len, &n, &plain))
 		https_reply_unknown(req);
-		goto out;
-	}
-	plain = mem_alloc(box.n);
-	if (!aead->open(c->keys.up, n, NULL, 0, buffer_data(&box), box.n, plain) ||
-	    !msg_decode_request(&m, plain, box.n - AEAD_TAG, true)) {
-		https_reply_unknown(req);
-		goto out;
-	}
-	conn_exchange(c, req, n, &m);
-out:
-	free(plain);
-	buffer_clear(&box);
+	else if (!msg_decode_request(&m, buffer_data(&plain), plain.n, true))
+		conn_bad_exchange(c, req);
+	else
+		conn_exchange(c, req, n, &m);
+	buffer_clear(&plain);
 }
 
 void

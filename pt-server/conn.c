@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/envelope.h"
 #include "common/log.h"
 #include "common/mem.h"
 
@@ -20,14 +21,10 @@ char *
 conn_noise_reply(struct noise *noise, const struct msg_reply *r, struct noise_keys *keys, size_t *len)
 {
 	struct buffer plain = { 0 };
-	uint8_t *msg;
-	char *text = NULL;
+	char *text;
 
 	msg_encode_reply(&plain, r);
-	msg = mem_alloc(plain.n + NOISE_OVERHEAD);
-	if (noise_write_2(noise, NULL, buffer_data(&plain), plain.n, msg, keys))
-		text = msg_wrap_noise(false, msg, plain.n + NOISE_OVERHEAD, len);
-	free(msg);
+	text = envelope_write_2(noise, &plain, keys, len);
 	buffer_clear(&plain);
 	return text;
 }
@@ -92,25 +89,36 @@ refuse_open(struct conn *c, enum msg_error err, const char *why)
 	conn_free(c);
 }
 
+/* Seals a reply under the next nonce. */
 static void
-answer(struct conn *c, struct https_request *req, uint64_t n, bool bytes)
+send_reply(struct conn *c, struct https_request *req, const struct msg_reply *r)
 {
 	struct buffer plain = { 0 };
-	struct msg_reply r;
-	uint64_t counter = c->n_out++;
-	uint8_t *box;
 	char *text;
 	size_t len;
 
-	session_answer(&c->s, &r, n, bytes, MSG_EXCHANGE_DATA);
-	msg_encode_reply(&plain, &r);
-	box = mem_alloc(plain.n + AEAD_TAG);
-	aead->seal(c->keys.down, counter, NULL, 0, buffer_data(&plain), plain.n, box);
-	text = msg_wrap_box(false, counter, box, plain.n + AEAD_TAG, &len);
+	msg_encode_reply(&plain, r);
+	text = envelope_box(false, c->keys.down, c->n_out++, &plain, &len);
 	https_reply_json(req, text, len);
 	free(text);
-	free(box);
 	buffer_clear(&plain);
+}
+
+static void
+answer(struct conn *c, struct https_request *req, uint64_t n, bool bytes)
+{
+	struct msg_reply r;
+
+	session_answer(&c->s, &r, n, bytes, MSG_EXCHANGE_DATA);
+	send_reply(c, req, &r);
+}
+
+void
+conn_bad_exchange(struct conn *c, struct https_request *req)
+{
+	const struct msg_reply r = { .op = REPLY_ERROR, .error = ERR_BAD_REQUEST };
+
+	send_reply(c, req, &r);
 }
 
 static void

@@ -52,6 +52,8 @@ void conn_open_again(struct conn *c, struct https_request *req);
 /* Exchange number n, decrypted. */
 void conn_exchange(struct conn *c, struct https_request *req, uint64_t n,
     const struct msg_request *m);
+/* An authentic one that makes no sense. */
+void conn_bad_exchange(struct conn *c, struct https_request *req);
 /* An authentic hello: takes fd; frames are the hello's, rest what came behind it. */
 void conn_hello(struct conn *c, const struct sessions_tag *tag, evutil_socket_t fd,
     struct reader *frames, const uint8_t *rest, size_t n);

@@ -26,6 +26,21 @@
 static struct server srv;
 static bool draining;
 
+/* Sessions that outlived their time go. When draining, so do those that are over or
+ * unconfirmed, at once: nobody can come back to them. */
+static void
+sweep(void)
+{
+	uint64_t now = local_now() + (draining ? SESSIONS_SHORT_S * 1000 : 0);
+	struct conn *c;
+
+	/* NULL: the transport did not start. */
+	while (srv.sessions != NULL && (c = sessions_expired(srv.sessions, now)) != NULL)
+		conn_free(c);
+	if (draining && (srv.sessions == NULL || sessions_count(srv.sessions) == 0))
+		event_base_loopbreak(srv.base);
+}
+
 static void
 on_stop(void *arg, enum process_stop how)
 {
@@ -33,23 +48,20 @@ on_stop(void *arg, enum process_stop how)
 	draining = true;
 	front_free(srv.front);
 	srv.front = NULL;
-	if (how == STOP_NOW || sessions_count(srv.sessions) == 0)
+	if (how == STOP_NOW)
 		event_base_loopbreak(srv.base);
+	else
+		sweep();
 }
 
-/* Once a second: sessions that outlived their time go. */
+/* Once a second. */
 static void
 on_tick(evutil_socket_t fd, short what, void *arg)
 {
-	struct conn *c;
-
 	(void)fd;
 	(void)what;
 	(void)arg;
-	while ((c = sessions_expired(srv.sessions, local_now())) != NULL)
-		conn_free(c);
-	if (draining && sessions_count(srv.sessions) == 0)
-		event_base_loopbreak(srv.base);
+	sweep();
 }
 
 static int
@@ -85,29 +97,51 @@ start_https(const struct options *o, struct sockaddr_storage *inner, char error[
 	return https_listen(srv.https, (struct sockaddr *)&loopback, sizeof(loopback), inner, error);
 }
 
+/* That of either family, or none given. */
+static bool
+is_wildcard(const struct sockaddr_storage *a)
+{
+	const struct sockaddr_in *v4 = (const struct sockaddr_in *)a;
+	const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)a;
+
+	return a->ss_family == AF_INET6 ? IN6_IS_ADDR_UNSPECIFIED(&v6->sin6_addr) :
+	    v4->sin_addr.s_addr == htonl(INADDR_ANY);
+}
+
+/* Every address of both families; of IPv4 where IPv6 is off. */
+static void
+widest_wildcard(struct sockaddr_storage *a, uint16_t port)
+{
+	struct sockaddr_in v4 = { .sin_family = AF_INET, .sin_port = htons(port) };
+	struct sockaddr_in6 v6 = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
+	int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	memset(a, 0, sizeof(*a));
+	if (fd >= 0) {
+		memcpy(a, &v6, sizeof(v6));
+		close(fd);
+	} else {
+		memcpy(a, &v4, sizeof(v4));
+	}
+}
+
 static int
 start_front(const struct pt_env *env, const struct options *o, const struct sockaddr_storage *inner,
     struct sockaddr_storage *bound, char error[256])
 {
-	struct sockaddr_in6 any6 = { .sin6_family = AF_INET6 };
 	struct sockaddr_storage want = env->bindaddr;
 	const struct sockaddr_storage *fallback =
 	    o->fallback.ss_family != AF_UNSPEC ? &o->fallback : inner;
-	const struct sockaddr_in *v4 = (const struct sockaddr_in *)&want;
-	bool any = !env->bindaddr_given ||
-	    (want.ss_family == AF_INET && v4->sin_addr.s_addr == htonl(INADDR_ANY));
+	char at[ADDRESS_TEXT_MAX], why[256];
 
-	/* The IPv4 wildcard means every address; IPv4 alone where IPv6 is off. */
-	if (any) {
-		any6.sin6_port = htons(address_port(&want));
-		srv.front = front_new(&srv, (struct sockaddr *)&any6, sizeof(any6), fallback, bound,
-		    error);
-		if (srv.front != NULL)
-			return 0;
-		want.ss_family = AF_INET;
-	}
-	srv.front = front_new(&srv, (struct sockaddr *)&want, address_len(&want), fallback, bound, error);
-	return srv.front == NULL ? -1 : 0;
+	if (is_wildcard(&want))
+		widest_wildcard(&want, address_port(&want));
+	srv.front = front_new(&srv, (struct sockaddr *)&want, address_len(&want), fallback, bound, why);
+	if (srv.front != NULL)
+		return 0;
+	address_text(at, &want, address_port(&want));
+	snprintf(error, 256, "%s: %.150s", at, why);
+	return -1;
 }
 
 /* Brings the bridge up; error says what failed. */
@@ -141,13 +175,13 @@ start(const struct pt_env *env, struct options *o, struct sockaddr_storage *boun
 static void
 smethod(const struct pt_env *env, const struct options *o, const struct sockaddr_storage *bound)
 {
-	char addr[PT_ADDR_MAX], text[PT_LINE_MAX];
+	char addr[ADDRESS_TEXT_MAX], text[PT_LINE_MAX];
 	struct pt_args args = { 0 };
 
 	bridgeline_args(&args, &srv.identity, o);
 	if (bridgeline_write(env->state_location, &args) != 0)
 		log_warning("cannot write the bridge line to the state folder: %s", strerror(errno));
-	pt_addr_format(addr, (const struct sockaddr *)bound);
+	address_text(addr, bound, address_port(bound));
 	if (pt_args_smethod(text, sizeof(text), &args))
 		pt_line("SMETHOD", TRANSPORT " %s %s", addr, text);
 	else
@@ -174,11 +208,12 @@ managed(void)
 	status = pt_hello(&env, r, error);
 	if (status != PT_EXIT_OK) {
 		process_linger();
+		pt_env_clear(&env);
 		return status;
 	}
+	process_heed_stdin(env.exit_on_stdin_close);
 	log_init(LOG_NOTICE, pt_log);
 	srv.base = event_base_new();
-	process = process_watch(srv.base, true, env.exit_on_stdin_close, on_stop, NULL);
 	tick = event_new(srv.base, -1, EV_PERSIST, on_tick, NULL);
 	event_add(tick, &(struct timeval){ .tv_sec = 1 });
 	pt_status(TRANSPORT, "version", "IMPLEMENTATION", TRANSPORT, "VERSION", SULTRY_VERSION, NULL);
@@ -190,9 +225,12 @@ managed(void)
 			pt_line("SMETHOD-ERROR", TRANSPORT " %s", start_error);
 	}
 	pt_line("SMETHODS", "DONE");
+	process = process_watch(srv.base, true, env.exit_on_stdin_close, on_stop, NULL);
 	event_base_dispatch(srv.base);
 
-	/* In the order of who borrows from whom. */
+	/* In the order of who borrows from whom; no event but libevent's own comes any more. */
+	event_free(tick);
+	process_free(process);
 	front_free(srv.front);
 	while (srv.sessions != NULL && sessions_any(srv.sessions) != NULL)
 		conn_free(sessions_any(srv.sessions));
@@ -200,8 +238,6 @@ managed(void)
 	event_base_loop(srv.base, EVLOOP_NONBLOCK); /* libevent frees bufferevents from the loop */
 	if (srv.sessions != NULL)
 		sessions_free(srv.sessions);
-	event_free(tick);
-	process_free(process);
 	event_base_free(srv.base);
 	identity_clear(&srv.identity);
 	options_clear(&o);

@@ -362,25 +362,8 @@ START_TEST(hello_lines_11_13_14_30_32)
 }
 END_TEST
 
-START_TEST(addresses_25_59)
-{
-	struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons(65535) };
-	struct sockaddr_in6 in6 = { .sin6_family = AF_INET6, .sin6_port = htons(1) };
-	char out[PT_ADDR_MAX];
-
-	memset(&in.sin_addr, 0xff, sizeof(in.sin_addr));
-	pt_addr_format(out, (struct sockaddr *)&in);
-	ck_assert_str_eq(out, "255.255.255.255:65535");
-	pt_addr_format(out, (struct sockaddr *)&in6);
-	ck_assert_str_eq(out, "[::]:1");
-	memset(&in6.sin6_addr, 0xff, sizeof(in6.sin6_addr));
-	pt_addr_format(out, (struct sockaddr *)&in6);
-	ck_assert_str_eq(out, "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:1");
-}
-END_TEST
-
 TEST_MAIN("pt", line_is_one_write_6, line_is_one_write_to_a_socket_6, line_bytes_and_spaces_5_6,
     line_is_cut_at_4096_6, line_keyword_is_exact_9, line_never_blocks_7,
     protocol_line_waits_for_room_7, line_survives_a_parent_that_left_7,
     line_taken_in_part_is_finished_first_6, quote_71_72, log_lines_71_72, status_lines_73_74,
-    hello_lines_11_13_14_30_32, addresses_25_59)
+    hello_lines_11_13_14_30_32)

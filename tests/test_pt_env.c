@@ -2,6 +2,7 @@
 #include <arpa/inet.h>
 #include <stdio.h>
 
+#include "common/address.h"
 #include "common/pt.h"
 #include "tests/harness.h"
 
@@ -60,11 +61,11 @@ read_env(void)
 static const char *
 addr(const struct sockaddr_storage *ss)
 {
-	static char text[PT_ADDR_MAX];
+	static char text[ADDRESS_TEXT_MAX];
 
 	if (ss->ss_family == AF_UNSPEC)
 		return "";
-	pt_addr_format(text, (const struct sockaddr *)ss);
+	address_text(text, ss, address_port(ss));
 	return text;
 }
 

@@ -25,6 +25,24 @@ struct process {
 	void *arg;
 };
 
+/* The end of stdin counts already, before process_watch. */
+static bool heed_stdin;
+
+/* Before process_watch there is nothing yet that would have to be taken down. */
+static void
+on_early_end(int number)
+{
+	(void)number;
+	_exit(0);
+}
+
+/* Only to be woken up. */
+static void
+on_wake(int number)
+{
+	(void)number;
+}
+
 void
 process_start(bool managed)
 {
@@ -39,12 +57,20 @@ process_start(bool managed)
 		close(fd);
 	umask(077);
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGTERM, on_early_end);
+	signal(SIGINT, on_early_end);
 	if (managed)
 		signal(SIGHUP, SIG_IGN);
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
 	sigprocmask(SIG_UNBLOCK, &set, NULL);
+}
+
+void
+process_heed_stdin(bool heed)
+{
+	heed_stdin = heed;
 }
 
 static void
@@ -147,6 +173,9 @@ process_linger(void)
 	struct timespec before, now;
 	int left = LINGER_MS;
 
+	/* The status to exit with is decided. */
+	signal(SIGTERM, on_wake);
+	signal(SIGINT, on_wake);
 	clock_gettime(CLOCK_MONOTONIC, &before);
 	while (left > 0 && poll(&in, 1, left) > 0 && !stdin_ended()) {
 		clock_gettime(CLOCK_MONOTONIC, &now);
@@ -174,6 +203,16 @@ listen_once(const struct sockaddr *addr, socklen_t len)
 	return -1;
 }
 
+/* The event loop does not run yet, so what would end it is looked for here. */
+static void
+bind_pause(void)
+{
+	struct pollfd in = { .fd = heed_stdin ? STDIN_FILENO : -1, .events = POLLIN };
+
+	if (poll(&in, 1, BIND_PAUSE_MS) > 0 && stdin_ended())
+		_exit(0);
+}
+
 evutil_socket_t
 process_listen(const struct sockaddr *addr, socklen_t len, struct sockaddr_storage *bound)
 {
@@ -181,7 +220,7 @@ process_listen(const struct sockaddr *addr, socklen_t len, struct sockaddr_stora
 	evutil_socket_t fd = listen_once(addr, len);
 
 	for (int i = 0; i < BIND_TRIES && fd < 0 && errno == EADDRINUSE; i++) {
-		poll(NULL, 0, BIND_PAUSE_MS);
+		bind_pause();
 		fd = listen_once(addr, len);
 	}
 	if (fd >= 0 && getsockname(fd, (struct sockaddr *)bound, &bound_len) != 0) {

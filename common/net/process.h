@@ -7,15 +7,19 @@
 #include <stdbool.h>
 
 /* The very first call of main: opens /dev/null on closed standard descriptors, ignores
- * SIGPIPE, unblocks SIGTERM and SIGINT. */
+ * SIGPIPE, unblocks SIGTERM and SIGINT. Until process_watch those end the program with
+ * status 0. */
 void process_start(bool managed);
+/* From here on so does the end of stdin, while process_listen waits. */
+void process_heed_stdin(bool heed);
 
 enum process_stop {
 	STOP_NOW,   /* SIGTERM, a second SIGINT, the parent or its end of stdin is gone */
 	STOP_DRAIN, /* the first SIGINT: take nothing new, end when idle */
 };
 struct process;
-/* Calls stop() when an end is asked for, perhaps more than once. */
+/* Calls stop() when an end is asked for, perhaps more than once. To be called when all is
+ * up: from here on the event loop has to run for an end to be noticed. */
 struct process *process_watch(struct event_base *base, bool managed, bool stdin_close,
     void (*stop)(void *arg, enum process_stop how), void *arg);
 void process_free(struct process *p);
