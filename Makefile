@@ -122,7 +122,7 @@ check-includes:
 	@! grep -nE '#include "pt-server/' $$(find pt-client -name '*.[ch]')
 	@! grep -nE '#include "pt-client/' $$(find pt-server -name '*.[ch]')
 	@! grep -nE '#include (<event2|"common/net)' common/*.[ch]
-	$(call only,jansson,jansson,common/message\.c)
+	$(call only,jansson,jansson,common/(message|config)\.c)
 	$(call only,libcurl,curl/,pt-client/oob.*)
 	$(call only,evhttp,event2/http,pt-server/https\.c)
 	$(call only,OpenSSL,openssl/,common/aead_libcrypto\.c)

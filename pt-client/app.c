@@ -20,10 +20,26 @@ app_after(struct event *ev, unsigned ms)
 /* ---- the end ---- */
 
 static void
+log_session(const struct app *a)
+{
+	const struct tls_info *t = tls_tracker_info(a->s.tracker);
+	const char *version = t->version == 0x0304 ? "TLS 1.3" : t->version == 0x0303 ? "TLS 1.2" :
+	    t->version != 0 ? "old TLS" : "not TLS";
+
+	if (a->state != APP_OPENING)
+		log_info("session over: %s%s%s%s%s, %llu bytes up, %llu down, %u direct connections",
+		    version, t->resumed ? ", resumed" : "", t->early_data ? ", early data" : "",
+		    t->new_session_ticket12 ? ", new ticket" : "", t->ech ? ", ECH" : "",
+		    (unsigned long long)stream_tx_end(&a->s.tx),
+		    (unsigned long long)a->s.rx.taken, a->s.epoch);
+}
+
+static void
 app_free(struct app *a)
 {
 	struct client *cl = a->cl;
 
+	log_session(a);
 	LIST_REMOVE(a, link);
 	app_slot_clear(&a->open);
 	app_slot_clear(&a->push);

@@ -68,8 +68,10 @@ answer_open(struct conn *c)
 	r.retain_s = c->srv->retain_s;
 	c->open_reply = conn_noise_reply(&c->noise, &r, &c->keys, &c->open_reply_len);
 	noise_clear(&c->noise);
-	c->keyed = true;
-	sessions_set_epochs(c->srv->sessions, &c->entry, c->keys.direct, 0);
+	/* Without a reply there are no keys: it stays unconfirmed, and expires. */
+	c->keyed = c->open_reply != NULL;
+	if (c->keyed)
+		sessions_set_epochs(c->srv->sessions, &c->entry, c->keys.direct, 0);
 	c->answered = true;
 	event_del(c->hold);
 	answer_openers(c, c->open_reply, c->open_reply_len);
