@@ -110,16 +110,20 @@ get_bool(const json_t *o, const char *key, bool *v)
 	return json_is_boolean(j);
 }
 
-/* Copies a string of 1 to cap - 1 bytes. */
+/* Copies a string of 1 to cap - 1 bytes of printable ASCII: most of them are logged. */
 static bool
 get_string(const json_t *o, const char *key, char *out, size_t cap)
 {
 	const json_t *j = json_object_get(o, key);
+	const char *text = json_string_value(j);
 	size_t n = json_string_length(j);
 
 	if (n == 0 || n >= cap)
 		return false;
-	memcpy(out, json_string_value(j), n + 1);
+	for (size_t i = 0; i < n; i++)
+		if (text[i] < ' ' || text[i] > '~')
+			return false;
+	memcpy(out, text, n + 1);
 	return true;
 }
 
@@ -173,6 +177,13 @@ address_json(const struct msg_address *a)
 	return json_pack("{s:s, s:i}", "address", a->address, "port", (int)a->port);
 }
 
+static void
+set(json_t *o, const char *key, json_t *value)
+{
+	if (json_object_set_new(o, key, value) != 0)
+		abort(); /* out of memory, or not UTF-8, which would be ours */
+}
+
 /* ---- plaintexts ---- */
 
 /* Writes length | header with its pad | data: whole blocks of PAD_BLOCK, at least
@@ -194,10 +205,9 @@ put_plain(struct buffer *out, json_t *header, const uint8_t *data, size_t n)
 	pad = mem_alloc(want - plain + 1);
 	memset(pad, '0', want - plain);
 	pad[want - plain] = '\0';
-	if (json_object_set_new(header, "pad", json_string(pad)) != 0 ||
-	    (text = json_dumps(header, JSON_COMPACT)) == NULL)
-		abort(); /* out of memory, or not UTF-8, which would be ours */
-	assert(strlen(text) <= HEADER_MAX);
+	set(header, "pad", json_string(pad));
+	text = json_dumps(header, JSON_COMPACT);
+	assert(text != NULL && strlen(text) <= HEADER_MAX);
 	len[0] = (uint8_t)(strlen(text) >> 8);
 	len[1] = (uint8_t)strlen(text);
 	buffer_add(out, len, 2);
@@ -227,7 +237,7 @@ static json_t *
 with_token(json_t *o, const struct msg_request *m)
 {
 	if (m->token[0] != '\0')
-		json_object_set_new(o, "token", json_string(m->token));
+		set(o, "token", json_string(m->token));
 	return o;
 }
 
@@ -240,8 +250,8 @@ request_json(const struct msg_request *m)
 		    "up", (json_int_t)m->up);
 
 		if (m->host[0] != '\0')
-			json_object_set_new(o, "target", json_pack("{s:s, s:i}", "host", m->host,
-			    "port", (int)m->port));
+			set(o, "target", json_pack("{s:s, s:i}", "host", m->host, "port",
+			    (int)m->port));
 		return with_token(o, m);
 	}
 	case OP_STATUS:
@@ -342,7 +352,7 @@ opened_json(const struct msg_reply *m)
 	    "direct");
 
 	if (m->target.address[0] != '\0')
-		json_object_set_new(o, "target", address_json(&m->target));
+		set(o, "target", address_json(&m->target));
 	for (unsigned i = 0; i < m->n_direct; i++)
 		json_array_append_new(json_object_get(o, "direct"), address_json(&m->direct[i]));
 	return o;
@@ -365,7 +375,7 @@ error_json(const struct msg_reply *m)
 	    "message", m->message);
 
 	if (m->error == ERR_CLOCK_SKEW)
-		json_object_set_new(o, "time", json_integer((json_int_t)m->time));
+		set(o, "time", json_integer((json_int_t)m->time));
 	return o;
 }
 
@@ -411,7 +421,7 @@ get_opened(struct msg_reply *m, const json_t *o)
 	return get_string(o, "session", m->session, sizeof(m->session)) &&
 	    strlen(m->session) == MSG_SESSION_ID && get_bool(o, "fin", &m->fin) &&
 	    get_pair(o, "up_ack", &m->ack_received, &m->ack_limit) && get_u64(o, "down", &m->down) &&
-	    get_u32(o, "retain_s", 86400, &m->retain_s);
+	    get_u32(o, "retain_s", 86400, &m->retain_s) && m->n <= MSG_OPEN_DATA;
 }
 
 static bool
@@ -456,7 +466,7 @@ get_error(struct msg_reply *m, const json_t *o)
 			m->error = (enum msg_error)i;
 	if (message != NULL)
 		for (size_t i = 0; message[i] != '\0' && i + 1 < sizeof(m->message); i++)
-			m->message[i] = message[i];
+			m->message[i] = message[i] < ' ' || message[i] > '~' ? '?' : message[i];
 	return code != NULL &&
 	    (m->error != ERR_CLOCK_SKEW || get_int(o, "time", 0, INT64_MAX, &m->time));
 }

@@ -49,35 +49,57 @@ failed(struct local *l)
 	local_end(l, true);
 }
 
-static void
-read_some(struct local *l)
+/* How many of n bytes may move now. */
+static size_t
+allowed(const struct local *l, size_t n)
 {
-	static uint8_t buf[READ_SIZE];
-
-	for (int i = 0; i < READS; i++) {
-		size_t room = session_room(l->s);
-		ssize_t n;
-
-		if (room == 0)
-			return;
-		n = recv(l->fd, buf, room < sizeof(buf) ? room : sizeof(buf), 0);
-		if (n < 0) {
-			if (!transient(errno))
-				failed(l);
-			return;
-		}
-		if (n == 0) {
-			l->read_done = true;
-			session_put_fin(l->s);
-			return;
-		}
-		session_put(l->s, buf, (size_t)n);
-		if ((size_t)n < sizeof(buf))
-			return;
-	}
+	return n < l->allowance ? n : l->allowance;
 }
 
-/* Returns false if the socket is full. */
+static void
+count(struct local *l, size_t n)
+{
+	l->moved_bytes += n;
+	l->allowance -= l->allowance == SIZE_MAX ? 0 : n;
+}
+
+/* One read. True: there may be more. */
+static bool
+read_once(struct local *l)
+{
+	static uint8_t buf[READ_SIZE];
+	size_t room = allowed(l, session_room(l->s));
+	ssize_t n;
+
+	if (room == 0)
+		return false;
+	n = recv(l->fd, buf, room < sizeof(buf) ? room : sizeof(buf), 0);
+	if (n < 0) {
+		if (!transient(errno))
+			failed(l);
+		return false;
+	}
+	if (n == 0) {
+		l->read_done = true;
+		session_put_fin(l->s);
+		return false;
+	}
+	session_put(l->s, buf, (size_t)n);
+	count(l, (size_t)n);
+	return (size_t)n == sizeof(buf);
+}
+
+/* It takes no more; what it sent before that is still there to be read. */
+static void
+write_failed(struct local *l)
+{
+	while (!l->read_done && read_once(l))
+		continue;
+	if (l->fd >= 0)
+		failed(l);
+}
+
+/* Returns false if the socket is full, or the allowance used up. */
 static bool
 write_all(struct local *l)
 {
@@ -85,15 +107,20 @@ write_all(struct local *l)
 	size_t n;
 
 	while ((n = session_peek(l->s, &p)) > 0) {
-		ssize_t w = send(l->fd, p, n, MSG_NOSIGNAL);
+		ssize_t w;
 
+		n = allowed(l, n);
+		if (n == 0)
+			return false;
+		w = send(l->fd, p, n, MSG_NOSIGNAL);
 		if (w < 0) {
 			if (transient(errno))
 				return false;
-			failed(l);
+			write_failed(l);
 			return true;
 		}
 		session_take(l->s, (size_t)w, local_now(), l->rtt_ms);
+		count(l, (size_t)w);
 	}
 	return true;
 }
@@ -118,6 +145,8 @@ local_flush(struct local *l)
 		local_end(l, close == CLOSE_RESET || close == CLOSE_ERROR);
 		return;
 	}
+	if (l->allowance == 0)
+		return; /* the owner calls again when there is more */
 	if (!written)
 		event_add(l->wr, NULL);
 	if (!l->read_done && session_room(l->s) > 0)
@@ -130,8 +159,8 @@ on_event(evutil_socket_t fd, short what, void *arg)
 	struct local *l = arg;
 
 	(void)fd;
-	if ((what & EV_READ) != 0 && !l->read_done)
-		read_some(l);
+	for (int i = 0; i < READS && (what & EV_READ) != 0 && !l->read_done && read_once(l); i++)
+		continue;
 	l->moved(l->arg); /* which flushes */
 }
 
@@ -142,7 +171,8 @@ local_start(struct local *l, struct event_base *base, evutil_socket_t fd, struct
 	int one = 1;
 
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	*l = (struct local){ .fd = fd, .s = s, .moved = moved, .arg = arg };
+	*l = (struct local){ .fd = fd, .s = s, .allowance = SIZE_MAX,
+		.moved = moved, .arg = arg };
 	l->rd = event_new(base, fd, EV_READ, on_event, l);
 	l->wr = event_new(base, fd, EV_WRITE, on_event, l);
 	if (l->rd == NULL || l->wr == NULL)

@@ -15,6 +15,10 @@ struct local {
 	struct session *s;
 	unsigned rtt_ms;     /* of the carrier, for the credit */
 	bool read_done;      /* end of stream or a reset was read */
+	/* Bytes that may still move, either way; SIZE_MAX: any number. The owner sets it
+	 * after local_start, and calls local_flush again when there is more. */
+	size_t allowance;
+	uint64_t moved_bytes;
 	void (*moved)(void *arg);
 	void *arg;
 };

@@ -19,7 +19,6 @@
 
 struct process {
 	struct event *term, *intr, *in, *parent;
-	pid_t parent_pid;
 	bool draining;
 	void (*stop)(void *arg, enum process_stop how);
 	void *arg;
@@ -27,6 +26,8 @@ struct process {
 
 /* The end of stdin counts already, before process_watch. */
 static bool heed_stdin;
+/* Who started us. It may be gone before process_watch. */
+static pid_t parent_pid;
 
 /* Before process_watch there is nothing yet that would have to be taken down. */
 static void
@@ -49,6 +50,7 @@ process_start(bool managed)
 	sigset_t set;
 	int fd;
 
+	parent_pid = getppid();
 	/* Else a socket would get number 0, 1 or 2. */
 	do
 		fd = open("/dev/null", O_RDWR);
@@ -126,7 +128,7 @@ on_parent(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	if (getppid() != p->parent_pid)
+	if (getppid() != parent_pid)
 		p->stop(p->arg, STOP_NOW);
 }
 
@@ -138,7 +140,6 @@ process_watch(struct event_base *base, bool managed, bool stdin_close,
 
 	p->stop = stop;
 	p->arg = arg;
-	p->parent_pid = getppid();
 	p->term = evsignal_new(base, SIGTERM, on_term, p);
 	p->intr = evsignal_new(base, SIGINT, on_int, p);
 	p->in = event_new(base, STDIN_FILENO, EV_READ | EV_PERSIST, on_stdin, p);
