@@ -4,6 +4,7 @@
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
 #include <event2/listener.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,10 @@
 #define QUEUE_LOW (32 * 1024)
 #define PORT_BUCKETS 1024
 #define ACCEPT_PAUSE_MS 100
+/* A slow end that takes nothing for so long is given up, and so is one that keeps its
+ * half open after the fallback has closed: a kernel forgets such a one too. */
+#define STALL_S 120
+#define HALF_CLOSED_S 60
 
 /* A connection to the public port, and the one to the fallback that was opened with it. */
 struct splice {
@@ -29,7 +34,9 @@ struct splice {
 	struct sockaddr_storage addr; /* the client's */
 	uint16_t port;                /* local port of fallback_fd */
 	bool decided;                 /* it is a stranger: bytes flow */
+	bool connected;               /* to the fallback */
 	bool client_eof, fallback_eof;
+	bool broken;                  /* one end was reset; the other hears it last */
 };
 
 LIST_HEAD(splice_list, splice);
@@ -80,6 +87,12 @@ ended(const struct splice *sp, const struct bufferevent *bev)
 	return bev == sp->client ? sp->client_eof : sp->fallback_eof;
 }
 
+static size_t
+unwritten(struct bufferevent *bev)
+{
+	return evbuffer_get_length(bufferevent_get_output(bev));
+}
+
 /* Passes on what bev has read, and its end of stream once all of that is written. */
 static void
 forward(struct splice *sp, struct bufferevent *bev)
@@ -87,10 +100,23 @@ forward(struct splice *sp, struct bufferevent *bev)
 	struct bufferevent *to = other(sp, bev);
 
 	bufferevent_write_buffer(to, bufferevent_get_input(bev));
-	if (evbuffer_get_length(bufferevent_get_output(to)) > QUEUE_MAX)
+	if (unwritten(to) > QUEUE_MAX)
 		bufferevent_disable(bev, EV_READ);
-	else if (ended(sp, bev) && evbuffer_get_length(bufferevent_get_output(to)) == 0)
+	else if (ended(sp, bev) && unwritten(to) == 0 && sp->connected)
 		shutdown(bufferevent_getfd(to), SHUT_WR);
+}
+
+/* Ends the splice when both ends have. */
+static void
+settle(struct splice *sp)
+{
+	static const struct timeval half = { .tv_sec = HALF_CLOSED_S }, stall = { .tv_sec = STALL_S };
+
+	if (sp->client_eof && sp->fallback_eof && unwritten(sp->client) == 0 &&
+	    unwritten(sp->fallback) == 0)
+		splice_free(sp, false);
+	else if (sp->fallback_eof && unwritten(sp->client) == 0)
+		bufferevent_set_timeouts(sp->client, &half, &stall);
 }
 
 static void
@@ -99,23 +125,34 @@ on_written(struct bufferevent *bev, void *arg)
 	struct splice *sp = arg;
 	struct bufferevent *from = other(sp, bev);
 
-	if (!sp->decided)
+	/* The first time is when the connection stands. */
+	if (bev == sp->fallback)
+		sp->connected = true;
+	if (sp->broken && unwritten(bev) == 0) {
+		splice_free(sp, true);
+		return;
+	}
+	if (!sp->decided || sp->broken)
 		return;
 	if (!ended(sp, from))
 		bufferevent_enable(from, EV_READ);
 	forward(sp, from);
-	if (sp->client_eof && sp->fallback_eof &&
-	    evbuffer_get_length(bufferevent_get_output(sp->client)) == 0 &&
-	    evbuffer_get_length(bufferevent_get_output(sp->fallback)) == 0)
-		splice_free(sp, false);
+	settle(sp);
 }
 
 static void
 decide_stranger(struct splice *sp)
 {
+	const int one = 1;
+
 	sp->decided = true;
+	/* Each end has made its own segments: no waiting here. */
+	setsockopt(sp->client_fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	bufferevent_setwatermark(sp->client, EV_READ, 0, 0);
+	if (!sp->fallback_eof)
+		bufferevent_enable(sp->fallback, EV_READ);
 	forward(sp, sp->client);
+	forward(sp, sp->fallback);
 }
 
 /* ---- the verdict ---- */
@@ -188,8 +225,25 @@ on_read(struct bufferevent *bev, void *arg)
 		forward(sp, bev);
 	else if (bev == sp->client)
 		judge(sp);
-	/* else: a fallback that speaks first is heard after the verdict, as from a
-	 * server that waits for the client. */
+	/* A fallback that speaks first is heard after the verdict, as from a server
+	 * that waits for the client. (A watermark would call us again and again.) */
+	else if (evbuffer_get_length(bufferevent_get_input(bev)) > QUEUE_LOW)
+		bufferevent_disable(bev, EV_READ);
+}
+
+/* bev's end was reset, or takes nothing any more. What it had sent still goes out. */
+static void
+break_off(struct splice *sp, struct bufferevent *bev)
+{
+	struct bufferevent *to = other(sp, bev);
+
+	if (sp->broken || unwritten(to) == 0) {
+		splice_free(sp, true);
+		return;
+	}
+	sp->broken = true;
+	bufferevent_disable(bev, EV_READ | EV_WRITE);
+	bufferevent_disable(to, EV_READ);
 }
 
 static void
@@ -197,8 +251,12 @@ on_event(struct bufferevent *bev, short what, void *arg)
 {
 	struct splice *sp = arg;
 
+	if ((what & BEV_EVENT_TIMEOUT) != 0 && (what & BEV_EVENT_READING) != 0) {
+		splice_free(sp, false);
+		return;
+	}
 	if ((what & BEV_EVENT_EOF) == 0) {
-		splice_free(sp, true);
+		break_off(sp, bev);
 		return;
 	}
 	if (bev == sp->client)
@@ -207,8 +265,9 @@ on_event(struct bufferevent *bev, short what, void *arg)
 		sp->fallback_eof = true;
 	if (!sp->decided)
 		decide_stranger(sp);
-	forward(sp, bev);
-	on_written(other(sp, bev), sp);
+	else
+		forward(sp, bev);
+	settle(sp);
 }
 
 /* ---- accepting ---- */
@@ -231,8 +290,10 @@ on_accept(struct evconnlistener *l, evutil_socket_t fd, struct sockaddr *addr, i
 {
 	struct front *f = arg;
 	struct splice *sp;
+	const struct timeval stall = { .tv_sec = STALL_S };
 	const struct sockaddr *to = (struct sockaddr *)&f->fallback;
 	evutil_socket_t out = socket(to->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	const int one = 1;
 
 	(void)l;
 	if (out < 0 || (connect(out, to, address_len(&f->fallback)) != 0 && errno != EINPROGRESS)) {
@@ -241,6 +302,7 @@ on_accept(struct evconnlistener *l, evutil_socket_t fd, struct sockaddr *addr, i
 		evutil_closesocket(fd);
 		return;
 	}
+	setsockopt(out, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	sp = mem_zalloc(sizeof(*sp));
 	sp->front = f;
 	sp->client_fd = fd;
@@ -257,6 +319,8 @@ on_accept(struct evconnlistener *l, evutil_socket_t fd, struct sockaddr *addr, i
 	bufferevent_setwatermark(sp->client, EV_READ, 0, RECORD_MAX);
 	bufferevent_setwatermark(sp->client, EV_WRITE, QUEUE_LOW, 0);
 	bufferevent_setwatermark(sp->fallback, EV_WRITE, QUEUE_LOW, 0);
+	bufferevent_set_timeouts(sp->client, NULL, &stall);
+	bufferevent_set_timeouts(sp->fallback, NULL, &stall);
 	bufferevent_enable(sp->client, EV_READ | EV_WRITE);
 	bufferevent_enable(sp->fallback, EV_READ | EV_WRITE);
 }

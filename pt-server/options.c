@@ -9,6 +9,10 @@
 #include "common/address.h"
 #include "common/mem.h"
 
+/* What no proxy, browser or SMETHOD line writes in another way. */
+static const char path_characters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+    "0123456789-._~/";
+
 static int
 bad(char error[256], const char *key, const char *want)
 {
@@ -20,8 +24,12 @@ static bool
 parse_addr(struct sockaddr_storage *a, const char *text)
 {
 	struct sockaddr_storage ss = { 0 };
+	const char *port = strrchr(text, ':');
 	int len = sizeof(ss);
 
+	/* libevent would take "443x" and 4294967739 for 443. */
+	if (port == NULL || strlen(port + 1) > 5 || port[1 + strspn(port + 1, "0123456789")] != '\0')
+		return false;
 	if (evutil_parse_sockaddr_port(text, (struct sockaddr *)&ss, &len) != 0 ||
 	    address_port(&ss) == 0)
 		return false;
@@ -78,7 +86,8 @@ read_one(struct options *o, const char *key, const char *value, char error[256])
 			return bad(error, key, "https://...");
 		replace(&o->url, value);
 	} else if (strcmp(key, "base") == 0) {
-		if (value[0] != '/' || value[strlen(value) - 1] == '/')
+		if (value[0] != '/' || value[strlen(value) - 1] == '/' ||
+		    value[strspn(value, path_characters)] != '\0')
 			return bad(error, key, "a path such as /api");
 		replace(&o->base, value);
 		o->base_given = true;

@@ -20,7 +20,9 @@ enum session_age {
 	AGE_COUNT
 };
 #define SESSIONS_SHORT_S 30
-#define SESSIONS_REPLAY_S 240 /* the span of clocks that an open may have */
+/* The span of clocks that an open may have is 240 s; the rest is for clocks that tick in
+ * whole seconds, and are set back a little. */
+#define SESSIONS_REPLAY_S 270
 
 struct sessions_tag {
 	LIST_ENTRY(sessions_tag) link;

@@ -8,7 +8,6 @@
 #include <time.h>
 #include <unistd.h>
 
-
 #define READ_SIZE (128 * 1024)
 #define READS 4 /* a turn, so that one busy socket does not starve the others */
 
@@ -63,40 +62,45 @@ count(struct local *l, size_t n)
 	l->allowance -= l->allowance == SIZE_MAX ? 0 : n;
 }
 
-/* One read. True: there may be more. */
-static bool
-read_once(struct local *l)
+static void
+read_some(struct local *l)
 {
 	static uint8_t buf[READ_SIZE];
-	size_t room = allowed(l, session_room(l->s));
-	ssize_t n;
 
-	if (room == 0)
-		return false;
-	n = recv(l->fd, buf, room < sizeof(buf) ? room : sizeof(buf), 0);
-	if (n < 0) {
-		if (!transient(errno))
+	for (int i = 0; i < READS; i++) {
+		size_t room = allowed(l, session_room(l->s));
+		ssize_t n;
+
+		if (room == 0)
+			return;
+		n = recv(l->fd, buf, room < sizeof(buf) ? room : sizeof(buf), 0);
+		if (n < 0) {
+			if (!transient(errno))
+				failed(l);
+			return;
+		}
+		if (n == 0 && l->deaf) {
 			failed(l);
-		return false;
+			return;
+		}
+		if (n == 0) {
+			l->read_done = true;
+			session_put_fin(l->s);
+			return;
+		}
+		session_put(l->s, buf, (size_t)n);
+		count(l, (size_t)n);
+		if ((size_t)n < sizeof(buf))
+			return;
 	}
-	if (n == 0) {
-		l->read_done = true;
-		session_put_fin(l->s);
-		return false;
-	}
-	session_put(l->s, buf, (size_t)n);
-	count(l, (size_t)n);
-	return (size_t)n == sizeof(buf);
 }
 
-/* It takes no more; what it sent before that is still there to be read. */
-static void
-write_failed(struct local *l)
+/* Whether a peer that takes no more may have left something to be read: a reset comes
+ * behind what it said before. */
+static bool
+may_have_spoken(const struct local *l, int err)
 {
-	while (!l->read_done && read_once(l))
-		continue;
-	if (l->fd >= 0)
-		failed(l);
+	return !l->read_done && (err == EPIPE || err == ECONNRESET);
 }
 
 /* Returns false if the socket is full, or the allowance used up. */
@@ -112,12 +116,16 @@ write_all(struct local *l)
 		n = allowed(l, n);
 		if (n == 0)
 			return false;
-		w = send(l->fd, p, n, MSG_NOSIGNAL);
+		w = l->deaf ? (ssize_t)n : send(l->fd, p, n, MSG_NOSIGNAL);
 		if (w < 0) {
 			if (transient(errno))
 				return false;
-			write_failed(l);
-			return true;
+			if (!may_have_spoken(l, errno)) {
+				failed(l);
+				return true;
+			}
+			l->deaf = true;
+			continue;
 		}
 		session_take(l->s, (size_t)w, local_now(), l->rtt_ms);
 		count(l, (size_t)w);
@@ -159,8 +167,8 @@ on_event(evutil_socket_t fd, short what, void *arg)
 	struct local *l = arg;
 
 	(void)fd;
-	for (int i = 0; i < READS && (what & EV_READ) != 0 && !l->read_done && read_once(l); i++)
-		continue;
+	if ((what & EV_READ) != 0 && !l->read_done)
+		read_some(l);
 	l->moved(l->arg); /* which flushes */
 }
 

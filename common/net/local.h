@@ -15,6 +15,7 @@ struct local {
 	struct session *s;
 	unsigned rtt_ms;     /* of the carrier, for the credit */
 	bool read_done;      /* end of stream or a reset was read */
+	bool deaf;           /* takes no more; what it has said is read, then it failed */
 	/* Bytes that may still move, either way; SIZE_MAX: any number. The owner sets it
 	 * after local_start, and calls local_flush again when there is more. */
 	size_t allowance;

@@ -1,0 +1,40 @@
+/* An app connection that goes straight to its target (strategies split and direct): two
+ * sockets, no session. */
+#ifndef SULTRY_PT_CLIENT_RELAY_H
+#define SULTRY_PT_CLIENT_RELAY_H
+
+#include <event2/event.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct relay;
+
+enum relay_end {
+	RELAY_DONE,  /* both ends have said all */
+	RELAY_RESET, /* one of them broke off, and the other was reset */
+	RELAY_SILENT /* nothing came from the target within answer_ms of the app's first bytes */
+};
+
+/* What became of it. */
+struct relay_report {
+	enum relay_end end;
+	uint64_t up, down; /* bytes read from the app and from the target */
+	bool cut;          /* a ClientHello went in pieces */
+	bool answered;     /* the target said something, and to a ClientHello with a handshake
+	                    * message: the strategy worked */
+};
+
+/* Takes both sockets, connected and non-blocking; the app has had its reply. early: n bytes
+ * that the app sent behind its request (and the head of a plain HTTP request). split: see
+ * pt-client/split.h. answer_ms: 0 waits for ever. done is called once, from the loop, with the
+ * sockets closed; the callee calls relay_free then or later. */
+struct relay *relay_new(struct event_base *base, evutil_socket_t app, evutil_socket_t target,
+    bool split, const uint8_t *early, size_t n, unsigned answer_ms,
+    void (*done)(void *arg, const struct relay_report *report), void *arg);
+/* The report so far. */
+void relay_look(const struct relay *r, struct relay_report *report);
+/* Closes the sockets at once, if they are still open; done is not called. NULL is fine. */
+void relay_free(struct relay *r);
+
+#endif

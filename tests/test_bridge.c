@@ -1,0 +1,300 @@
+#include "pt-client/bridge.h"
+
+#include <stdio.h>
+
+#include "common/address.h"
+#include "common/mem.h"
+#include "tests/harness.h"
+
+#define KEY "key=AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+#define PIN "pin=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+#define KEEP_MS (10 * 60 * 1000)
+
+static struct client cl;
+
+static void
+start(void)
+{
+	memset(&cl, 0, sizeof(cl));
+	cl.base = event_base_new();
+	cl.oob = oob_new(cl.base, &cl.outbound);
+}
+
+static void
+stop(void)
+{
+	bridge_sweep(&cl, 1, true);
+	ck_assert(LIST_EMPTY(&cl.bridges));
+	oob_free(cl.oob);
+	event_base_free(cl.base);
+}
+
+static struct sockaddr_storage
+address(const char *ip, uint16_t port)
+{
+	struct sockaddr_storage a;
+
+	ck_assert_msg(address_parse(&a, ip, port), "%s", ip);
+	return a;
+}
+
+static struct bridge *
+get(const char *ip, const char *text, char error[256])
+{
+	struct sockaddr_storage a = address(ip, 443);
+	struct pt_args args = { 0 };
+	const char *why = "";
+	struct bridge *b;
+
+	ck_assert_msg(pt_args_parse(&args, text, strlen(text), &why), "%s: %s", text, why);
+	b = bridge_get(&cl, &a, &args, error);
+	pt_args_clear(&args);
+	return b;
+}
+
+static struct bridge *
+must_get(const char *ip, const char *text)
+{
+	char error[256] = "";
+	struct bridge *b = get(ip, text, error);
+
+	ck_assert_msg(b != NULL, "%s: %s", text, error);
+	return b;
+}
+
+START_TEST(good_lines)
+{
+	char base[MSG_PATH_LEN + 1];
+	struct bridge *b;
+
+	start();
+	b = must_get("192.0.2.1", KEY ";" PIN);
+	ck_assert_uint_eq(b->n_channels, 1);
+	ck_assert_uint_eq(b->key[0], 1);
+	msg_base_path(base, b->key);
+	ck_assert_str_eq(b->base, base);
+	ck_assert_uint_eq(b->n_direct, 1);
+	ck_assert(address_equal(&b->direct[0].addr, &b->line_addr));
+	b = must_get("192.0.2.1", KEY ";base=/x;url=https://a.example;url=https://b.example/p");
+	ck_assert_uint_eq(b->n_channels, 2);
+	ck_assert_str_eq(b->base, "/x");
+	b = must_get("2001:db8::1", KEY);
+	ck_assert_uint_eq(b->n_channels, 1);
+	stop();
+}
+END_TEST
+
+START_TEST(bad_lines)
+{
+	static const struct {
+		const char *text, *names;
+	} cases[] = {
+		{ "", "key" }, { PIN, "key" }, { "key=", "key" }, { "key=AAAA", "key" },
+		{ KEY "A", "key" }, { "key=AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAB", "key" },
+		{ "key=AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "key" },
+		{ "key=AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA+", "key" },
+		{ KEY ";pin=x", "pin" }, { KEY ";pin=", "pin" }, { KEY ";base=x", "base" },
+		{ KEY ";base=", "base" }, { KEY ";url=http://a.example", "" },
+		{ KEY ";url=https://", "" }, { KEY ";url=", "" },
+	};
+
+	start();
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		char error[256] = "";
+
+		ck_assert_msg(get("192.0.2.1", cases[i].text, error) == NULL, "%s", cases[i].text);
+		ck_assert_msg(error[0] != '\0' && strstr(error, cases[i].names) != NULL, "%s: %s",
+		    cases[i].text, error);
+		ck_assert(LIST_EMPTY(&cl.bridges));
+	}
+	stop();
+}
+END_TEST
+
+START_TEST(too_many_urls)
+{
+	char text[512] = KEY, error[256] = "";
+
+	start();
+	for (int i = 0; i < BRIDGE_CHANNELS; i++)
+		strcat(text, ";url=https://a.example");
+	ck_assert_uint_eq(must_get("192.0.2.1", text)->n_channels, BRIDGE_CHANNELS);
+	strcat(text, ";url=https://a.example");
+	ck_assert_ptr_null(get("192.0.2.1", text, error));
+	ck_assert_ptr_nonnull(strstr(error, "url"));
+	stop();
+}
+END_TEST
+
+START_TEST(shared_and_kept)
+{
+	struct bridge *a, *b;
+
+	start();
+	a = must_get("192.0.2.1", KEY);
+	ck_assert_ptr_eq(must_get("192.0.2.1", KEY), a);
+	ck_assert_uint_eq(a->refs, 2);
+	b = must_get("192.0.2.2", KEY);
+	ck_assert_ptr_ne(b, a);
+	ck_assert_ptr_ne(must_get("192.0.2.1", KEY ";base=/x"), a);
+	bridge_release(a);
+	/* In use, or unused but not for long: kept. */
+	bridge_sweep(&cl, 1000, false);
+	bridge_sweep(&cl, 1000 + 2 * KEEP_MS, false);
+	ck_assert_ptr_eq(must_get("192.0.2.1", KEY), a);
+	bridge_release(a);
+	bridge_release(a);
+	bridge_sweep(&cl, 5000, false);
+	bridge_sweep(&cl, 5000 + KEEP_MS, false);
+	ck_assert_ptr_eq(must_get("192.0.2.1", KEY), a);
+	/* Used meanwhile: its time starts again. */
+	bridge_release(a);
+	bridge_sweep(&cl, 6000 + KEEP_MS, false);
+	bridge_sweep(&cl, 6000 + 2 * KEEP_MS, false);
+	ck_assert_ptr_eq(must_get("192.0.2.1", KEY), a);
+	bridge_release(a);
+	bridge_sweep(&cl, 7000, false);
+	a->n_direct = 0; /* a mark */
+	bridge_sweep(&cl, 7001 + KEEP_MS, false);
+	a = must_get("192.0.2.1", KEY);
+	ck_assert_uint_eq(a->n_direct, 1);
+	ck_assert_uint_eq(a->refs, 1);
+	stop();
+}
+END_TEST
+
+START_TEST(warm)
+{
+	struct bridge *b;
+
+	start();
+	b = must_get("192.0.2.1", KEY);
+	ck_assert(!bridge_warm(b, 1));
+	bridge_authentic(b, 1000);
+	ck_assert(bridge_warm(b, 1000) && bridge_warm(b, 60999) && !bridge_warm(b, 61000));
+	stop();
+}
+END_TEST
+
+START_TEST(channels)
+{
+	struct oob_channel *first, *second;
+	struct bridge *b;
+	uint64_t now = 1000, until;
+
+	start();
+	b = must_get("192.0.2.1", KEY ";url=https://a.example;url=https://b.example");
+	first = b->channels[0].oob;
+	second = b->channels[1].oob;
+	ck_assert_ptr_eq(bridge_channel(b, now), first);
+	bridge_channel_result(b, second, false, now); /* another one's failure */
+	ck_assert_ptr_eq(bridge_channel(b, now), first);
+	bridge_channel_result(b, second, true, now);
+	bridge_channel_result(b, first, false, now);
+	ck_assert_ptr_eq(bridge_channel(b, now), second);
+	/* Its turn comes again, and later each time; a success forgives all. */
+	until = b->channels[0].failed_until_ms;
+	ck_assert_uint_gt(until, now);
+	ck_assert_ptr_eq(bridge_channel(b, until), first);
+	bridge_channel_result(b, first, false, now);
+	ck_assert_uint_gt(b->channels[0].failed_until_ms, until);
+	for (int i = 0; i < 100; i++)
+		bridge_channel_result(b, first, false, now);
+	ck_assert_uint_lt(b->channels[0].failed_until_ms, now + 24 * 3600 * 1000);
+	/* All have failed: the one that is due first, never none. */
+	bridge_channel_result(b, second, false, now);
+	ck_assert_ptr_eq(bridge_channel(b, now), second);
+	bridge_channel_result(b, first, true, now);
+	ck_assert_ptr_eq(bridge_channel(b, now), first);
+	stop();
+}
+END_TEST
+
+static void
+name(struct bridge *b, const char *const *ips, unsigned n)
+{
+	struct msg_address a[MSG_ADDRESSES] = { 0 };
+
+	for (unsigned i = 0; i < n; i++) {
+		snprintf(a[i].address, sizeof(a[i].address), "%s", ips[i]);
+		a[i].port = 443;
+	}
+	bridge_named(b, a, n);
+}
+
+static bool
+dials(const struct bridge *b, const char *ip)
+{
+	struct sockaddr_storage a = address(ip, 443);
+
+	for (unsigned i = 0; i < b->n_direct; i++)
+		if (address_equal(&b->direct[i].addr, &a))
+			return true;
+	return false;
+}
+
+START_TEST(named_addresses)
+{
+	static const char *const inside[] = { "10.0.0.1", "127.0.0.1", "192.168.1.1", "169.254.169.254",
+		"100.64.0.1", "0.0.0.0", "224.0.0.1", "::1", "::", "fe80::1", "fc00::1", "ff02::1",
+		"::ffff:127.0.0.1", "64:ff9b::a00:1", "2002:7f00:1::", "2001::1" };
+	struct bridge *b;
+
+	start();
+	b = must_get("192.0.2.1", KEY);
+	for (size_t i = 0; i < sizeof(inside) / sizeof(inside[0]); i++) {
+		const char *const two[] = { inside[i], "1.1.1.1" };
+
+		name(b, two, 1);
+		ck_assert_msg(b->n_direct == 1 && !dials(b, inside[i]), "%s", inside[i]);
+		name(b, two, 2);
+		ck_assert_msg(b->n_direct == 1 && dials(b, "1.1.1.1"), "%s", inside[i]);
+	}
+	name(b, (const char *const[]){ "1.1.1.1", "2606:4700::1111", "9.9.9.9", "8.8.8.8" }, 4);
+	ck_assert_uint_eq(b->n_direct, 4);
+	/* None at all, or not one that can be used: what is known stays. */
+	name(b, NULL, 0);
+	name(b, (const char *const[]){ "not an address", "10.0.0.1", "::1", "" }, 4);
+	ck_assert_uint_eq(b->n_direct, 4);
+	ck_assert(dials(b, "2606:4700::1111"));
+	/* A bridge in a private network may name its neighbours. */
+	b = must_get("10.0.0.9", KEY);
+	name(b, (const char *const[]){ "10.0.0.1", "1.1.1.1" }, 2);
+	ck_assert(dials(b, "10.0.0.1") && dials(b, "1.1.1.1"));
+	stop();
+}
+END_TEST
+
+START_TEST(resting)
+{
+	const uint64_t rest = BRIDGE_REDIAL_S * 1000;
+	struct sockaddr_storage one = address("1.1.1.1", 443), nine = address("9.9.9.9", 443),
+	    other = address("1.1.1.1", 444);
+	struct bridge *b;
+
+	start();
+	b = must_get("192.0.2.1", KEY);
+	name(b, (const char *const[]){ "1.1.1.1", "9.9.9.9" }, 2);
+	ck_assert(address_equal(&bridge_direct(b, 1000)->addr, &one));
+	bridge_rest(b, &other, 1000, BRIDGE_REDIAL_S); /* another port */
+	ck_assert(address_equal(&bridge_direct(b, 1000)->addr, &one));
+	bridge_rest(b, &one, 1000, BRIDGE_REDIAL_S);
+	ck_assert(address_equal(&bridge_direct(b, 1000)->addr, &nine));
+	bridge_rest(b, &nine, 2000, BRIDGE_REDIAL_S);
+	ck_assert_ptr_null(bridge_direct(b, 2000));
+	/* To be named again is no reason to be dialled again. */
+	name(b, (const char *const[]){ "9.9.9.9", "1.1.1.1" }, 2);
+	ck_assert_ptr_null(bridge_direct(b, 1000 + rest - 1));
+	ck_assert(address_equal(&bridge_direct(b, 1000 + rest)->addr, &one));
+	ck_assert(address_equal(&bridge_direct(b, 2000 + rest)->addr, &nine));
+	/* So many dials at once, and no more. */
+	b->dials = BRIDGE_DIALS - 1;
+	ck_assert_ptr_nonnull(bridge_direct(b, 2000 + rest));
+	b->dials = BRIDGE_DIALS;
+	ck_assert_ptr_null(bridge_direct(b, 2000 + rest));
+	stop();
+}
+END_TEST
+
+TEST_MAIN("bridge", good_lines, bad_lines, too_many_urls, shared_and_kept, warm,
+    channels, named_addresses, resting)
