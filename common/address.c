@@ -140,6 +140,26 @@ address_parse(struct sockaddr_storage *out, const char *ip, uint16_t port)
 	return out->ss_family != AF_UNSPEC;
 }
 
+void
+address_ip(char out[ADDRESS_TEXT_MAX], const struct sockaddr_storage *a)
+{
+	const void *ip = a->ss_family == AF_INET ?
+	    (const void *)&((const struct sockaddr_in *)a)->sin_addr :
+	    (const void *)&((const struct sockaddr_in6 *)a)->sin6_addr;
+
+	if (inet_ntop(a->ss_family, ip, out, ADDRESS_TEXT_MAX) == NULL)
+		out[0] = '\0';
+}
+
+void
+address_set_port(struct sockaddr_storage *a, uint16_t port)
+{
+	if (a->ss_family == AF_INET6)
+		((struct sockaddr_in6 *)a)->sin6_port = htons(port);
+	else
+		((struct sockaddr_in *)a)->sin_port = htons(port);
+}
+
 socklen_t
 address_len(const struct sockaddr_storage *a)
 {

@@ -25,6 +25,9 @@ bool address_is_public(const struct sockaddr_storage *a);
 bool address_equal(const struct sockaddr_storage *a, const struct sockaddr_storage *b);
 /* A literal IPv4 or IPv6 address, without brackets or zone. */
 bool address_parse(struct sockaddr_storage *out, const char *ip, uint16_t port);
+/* The address alone, without brackets. */
+void address_ip(char out[ADDRESS_TEXT_MAX], const struct sockaddr_storage *a);
+void address_set_port(struct sockaddr_storage *a, uint16_t port);
 /* What the socket calls want as length. */
 socklen_t address_len(const struct sockaddr_storage *a);
 /* The port, in host order; 0 if it is neither IPv4 nor IPv6. */

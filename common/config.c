@@ -237,10 +237,11 @@ static void
 unmet(const struct config_node *in, const char *key, const char *want, const char *not)
 {
 	char path[PATH_MAX_TEXT];
-	size_t at = place(in, key);
+	size_t at;
 
 	if (in->file->failed)
 		return;
+	at = place(in, key);
 	path_of(path, in, key);
 	if (look(in, key) == NULL)
 		fail(in->file, line_of(in, NULL), path, "missing: expected %s", want);
@@ -498,8 +499,10 @@ nearest(const struct config_node *object, const char *key)
 	if (strlen(key) > HINT_KEY_MAX)
 		return NULL;
 	for (unsigned i = 0; i < object->n_asked; i++) {
-		size_t d = distance(key, object->asked[i]);
+		size_t d;
 
+		assert(strlen(object->asked[i]) <= HINT_KEY_MAX);
+		d = distance(key, object->asked[i]);
 		if (d < best && d < strlen(object->asked[i])) {
 			best = d;
 			found = object->asked[i];

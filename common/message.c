@@ -29,7 +29,6 @@ static const struct {
 	[ERR_TARGET_DENIED] = { "target_denied", 2 },
 	[ERR_DNS_FAILED] = { "dns_failed", 4 },
 	[ERR_TARGET_FAILED] = { "target_failed", 1 },
-	[ERR_UNKNOWN_SESSION] = { "unknown_session", 1 },
 	[ERR_UNSUPPORTED] = { "unsupported", 1 },
 	[ERR_UNAUTHORIZED] = { "unauthorized", 1 },
 	[ERR_QUOTA] = { "quota", 1 },

@@ -31,7 +31,6 @@ enum msg_error {
 	ERR_TARGET_DENIED,
 	ERR_DNS_FAILED,
 	ERR_TARGET_FAILED,
-	ERR_UNKNOWN_SESSION,
 	ERR_UNSUPPORTED,
 	ERR_UNAUTHORIZED, /* no such user, or none named where one is asked for */
 	ERR_QUOTA,

@@ -72,23 +72,24 @@ answer_open(struct conn *c)
 	c->keyed = c->open_reply != NULL;
 	if (c->keyed)
 		sessions_set_epochs(c->srv->sessions, &c->entry, c->keys.direct, 0);
+	sessions_touch(c->srv->sessions, &c->entry, AGE_SHORT, local_now());
 	c->answered = true;
 	event_del(c->hold);
 	answer_openers(c, c->open_reply, c->open_reply_len);
 }
 
+/* What is left repeats the refusal to copies of the open. */
 static void
 refuse_open(struct conn *c, enum msg_error err, const char *why)
 {
 	struct msg_reply r = { .op = REPLY_ERROR, .error = err };
-	size_t len = 0;
-	char *text;
 
 	log_info("target: %s", why);
-	text = conn_noise_reply(&c->noise, &r, &c->keys, &len);
-	answer_openers(c, text, len);
-	free(text);
-	conn_free(c);
+	c->open_reply = conn_noise_reply(&c->noise, &r, &c->keys, &c->open_reply_len);
+	noise_clear(&c->noise);
+	c->ended = true;
+	session_discard(&c->s);
+	answer_openers(c, c->open_reply, c->open_reply_len);
 }
 
 /* Seals a reply under the next nonce. */
@@ -314,6 +315,10 @@ conn_open_again(struct conn *c, struct https_request *req)
 {
 	if (c->open_reply != NULL) {
 		answer_opener(req, c->open_reply, c->open_reply_len);
+		return;
+	}
+	if (!conn_opening(c)) {
+		https_reply_unknown(req);
 		return;
 	}
 	/* The client retries when it thinks a copy lost: the oldest gives way. */

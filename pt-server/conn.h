@@ -17,8 +17,8 @@ struct conn {
 	struct session s;
 	struct noise_keys keys;
 	uint64_t n_out;           /* replies sealed so far */
-	bool keyed;               /* the open was answered: keys holds
-	                           * the session's */
+	bool keyed;               /* the open was answered, and not refused: there
+	                           * is a session, and keys are its own */
 	bool ended;               /* a tombstone: both ends are through with it */
 
 	struct target *target;    /* while it is being connected */
@@ -45,7 +45,7 @@ struct conn {
  * reply comes when the target has answered. */
 void conn_open(struct server *srv, const struct noise *noise, const uint8_t hash[32],
     const struct msg_request *m, struct https_request *req);
-/* The open is not answered yet: there are no keys. */
+/* The open is not answered yet, or was refused: there are no keys. */
 bool conn_opening(const struct conn *c);
 /* The same open came again. */
 void conn_open_again(struct conn *c, struct https_request *req);

@@ -10,13 +10,18 @@
 #define REACH_STAGGER_MS 250  /* RFC 8305 section 5: Connection Attempt Delay */
 #define REACH_TOTAL_MS 15000  /* for all of it */
 
+/* What the client is told of a dial's errno value (see common/net/dial.h). */
+enum msg_error reach_error(int err);
+
 /* What reaching needs. Filled by the owner; borrowed until all have ended. */
 struct reach_env {
 	struct event_base *base;
-	struct access *access;        /* its own addresses are kept up to date by reach_start */
+	struct access *access;        /* reach_start keeps the relay's own addresses in it */
 	struct resolver *resolver;
 	const struct outbound *outbound;
-	uint64_t own_ms;              /* when that was done last; starts as 0 */
+	const struct sockaddr_storage *also; /* ours too, though on no interface: a NAT's */
+	size_t n_also;
+	uint64_t own_ms;              /* when they were last looked at; starts as 0 */
 };
 
 struct reach;

@@ -15,6 +15,7 @@
 /* Strings are owned, and NULL where not given. Zeroed memory is empty. */
 struct settings {
 	struct options options;      /* what managed mode has as well */
+	struct sockaddr_storage direct[MSG_ADDRESSES]; /* options.direct once more */
 	struct sockaddr_storage listen[SETTINGS_LISTEN_MAX];
 	unsigned n_listen;           /* at least 1 */
 	char *state;                 /* the state folder; always there */
@@ -27,10 +28,10 @@ struct settings {
 	enum log_level log;
 };
 
-/* 0; or -1 with error (which names file, line, key and what was expected) and nothing to clear. */
+/* 0; or -1 with error (which names file, line, key and what was expected) and nothing to
+ * clear. Files and folders that it names must be there, but for the state folder. */
 int settings_read(struct settings *s, const char *path, char error[CONFIG_ERROR]);
-/* --check-config: reads the file and the users file, and looks whether the files and folders
- * that they name are there. The same results; nothing to clear in either case. */
+/* --check-config: reads the users file as well. The same results; nothing to clear. */
 int settings_check(const char *path, char error[CONFIG_ERROR]);
 void settings_clear(struct settings *s);
 

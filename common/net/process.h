@@ -24,6 +24,9 @@ struct process *process_watch(struct event_base *base, bool managed, bool stdin_
     void (*stop)(void *arg, enum process_stop how), void *arg);
 void process_free(struct process *p);
 
+/* Tells a service manager, if there is one, that all is up (sd_notify(3), READY=1). */
+void process_ready(void);
+
 /* After a fatal line: gives the parent up to 250 ms to read it and end us. */
 void process_linger(void);
 
