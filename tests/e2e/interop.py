@@ -17,26 +17,32 @@ import time
 
 from interop_world import POOL, World, exactly, to_end
 from specclient import (ACCEPT, ACK, CLOSE, CREDIT, DATA, FIN, HELLO, PING, PONG, TIMEOUT, Direct,
-                        Handshake, Padding, Session, b64, base_path, compact, epoch_keys, frame)
+                        Handshake, Padding, Session, b64, base_path, compact, epoch_keys, frame,
+                        seal)
 
 
 # ---- keys, handshake, API ----
 
 def check_vectors(w):
-    """2, 3.1, 14: vectors.json"""
-    with open(w.spec + "/vectors.json") as f:
+    """2, 3.1, 7: the vectors"""
+    with open(w.spec + "/vectors/direct.json") as f:
         v = json.load(f)
-    server = bytes.fromhex(v["server_public"])
-    shake = Handshake(server, bytes.fromhex(v["ephemeral_1"]))
-    assert shake.write(bytes.fromhex(v["payload_1"])).hex() == v["message_1"]
-    assert shake.read(bytes.fromhex(v["message_2"])).hex() == v["payload_2"]
-    for name in ("h", "ck", "k_up", "k_down", "direct"):
-        assert getattr(shake, name).hex() == v[name], name
-    for epoch in (0, 1, 258):
-        want = v["epoch_%d" % epoch]
-        assert [k.hex() for k in epoch_keys(shake.direct, epoch)] == list(want.values())
-    assert b64(server) == v["key"] and base_path(server) == v["base"]
-    assert vars(Padding(server)) == v["padding"]
+    fixed, unhex = v["handshake"], bytes.fromhex
+    server = unhex(fixed["server_public"])
+    shake = Handshake(server, unhex(fixed["client_ephemeral_secret"]))
+    assert shake.write(unhex(fixed["payload_1"])).hex() == fixed["message_1"]
+    assert shake.read(unhex(fixed["message_2"])).hex() == fixed["payload_2"]
+    assert shake.h.hex() == fixed["hash"] and shake.direct.hex() == fixed["direct_secret"]
+    assert [shake.k_up.hex(), shake.k_down.hex()] == [fixed["key_up"], fixed["key_down"]]
+    assert base_path(server) == v["base_path"] and vars(Padding(server)) == v["padding"]
+    for e in v["epochs"]:
+        tag, up, down = epoch_keys(shake.direct, e["epoch"])
+        assert [k.hex() for k in (tag, up, down)] == [e["tag"], e["key_up"], e["key_down"]]
+        for name, key, tag in (("hello", up, tag), ("accept", down, b""), ("second_up", up, b"")):
+            record, frames = unhex(e[name]["record"]), unhex(e[name]["frames"])
+            sealed = seal(key, e[name]["n"], record[:5], frames)
+            assert record == record[:5] + tag + sealed, name
+            assert record[:3] == b"\x17\x03\x03" and len(record) == 5 + len(tag + sealed)
 
 
 def check_unknown(w):
@@ -140,17 +146,19 @@ def check_errors(w):
         assert reply["error"]["code"] == code and rest == b"", (header, reply)
     s, t = w.session()
     for wrong in ({"op": "open"}, {"up": -1}, {"up": 1 << 62}, {"epoch": 1 << 31},
-                  {"wait_ms": 60001}, {"fin": 0}, {"poll": None}, {"close": "later"}, {"down_ack": [0]},
-                  {"down_ack": [0, -1]}, {"up_limit": ...}, {"close": ...},
+                  {"wait_ms": 60001}, {"fin": 0}, {"poll": None}, {"close": "later"},
+                  {"down_ack": [0]}, {"down_ack": [0, -1]}, {"up_limit": ...}, {"close": ...},
                   {"data": bytes(131073)}):
         header, rest = s.post_box(s.box(**wrong)[1])
         assert header["error"]["code"] == "bad_request" and rest == b"", (wrong, header)
     s.exchange(bytes(131072))
     t.close()
     s = Session(w.dead)
-    reply, _ = w.dead.answer(s.shake, s.post_open())
+    first = s.post_open()
+    reply, _ = w.dead.answer(s.shake, first)
     assert reply["error"]["code"] == "target_refused"
-    assert s.post_open()[0] == 404, "a refused open is over"
+    again = s.post_open()
+    assert again[0] == 200 and again[-1] == first[-1], "a copy of a refused open is told the same"
 
 
 # ---- exchanges ----
