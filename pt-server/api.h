@@ -8,5 +8,7 @@
 /* An https_config.api; arg is the struct server. */
 void api_request(void *arg, struct https_request *req, const char *session, const char *body,
     size_t len);
+/* Answers the look-ups that are still out. */
+void api_end_all(struct server *srv);
 
 #endif

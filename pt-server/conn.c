@@ -1,9 +1,11 @@
 #include "pt-server/conn.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "common/address.h"
 #include "common/envelope.h"
 #include "common/log.h"
 #include "common/mem.h"
@@ -66,6 +68,13 @@ answer_open(struct conn *c)
 	memcpy(r.direct, c->srv->direct, sizeof(r.direct));
 	r.n_direct = c->srv->n_direct;
 	r.retain_s = c->srv->retain_s;
+	if (c->reached.ss_family != AF_UNSPEC) {
+		char ip[ADDRESS_TEXT_MAX];
+
+		address_ip(ip, &c->reached);
+		snprintf(r.target.address, sizeof(r.target.address), "%.45s", ip);
+		r.target.port = address_port(&c->reached);
+	}
 	c->open_reply = conn_noise_reply(&c->noise, &r, &c->keys, &c->open_reply_len);
 	noise_clear(&c->noise);
 	/* Without a reply there are no keys: it stays unconfirmed, and expires. */
@@ -88,6 +97,7 @@ refuse_open(struct conn *c, enum msg_error err, const char *why)
 	c->open_reply = conn_noise_reply(&c->noise, &r, &c->keys, &c->open_reply_len);
 	noise_clear(&c->noise);
 	c->ended = true;
+	user_session_stop(&c->user);
 	session_discard(&c->s);
 	answer_openers(c, c->open_reply, c->open_reply_len);
 }
@@ -217,11 +227,37 @@ static void
 end(struct conn *c)
 {
 	c->ended = true;
+	user_session_stop(&c->user);
 	answer_poll(c, true);
 	drop_direct(c);
 	session_discard(&c->s);
 	sessions_drop_epochs(&c->entry);
 	sessions_touch(c->srv->sessions, &c->entry, AGE_SHORT, local_now());
+}
+
+/* Charges the user for what moved, and lets as much move as it may. */
+static void
+charge(struct conn *c)
+{
+	uint64_t now, wait_ms = 0;
+
+	if (c->user.user == NULL || c->local.fd < 0)
+		return;
+	now = local_now();
+	user_bytes(c->user.user, (size_t)(c->local.moved_bytes - c->charged), now);
+	c->charged = c->local.moved_bytes;
+	c->local.allowance = user_allowance(c->user.user, now, &wait_ms);
+	if (c->local.allowance == 0 && !event_pending(c->allow, EV_TIMEOUT, NULL))
+		event_add(c->allow, &(struct timeval){ .tv_sec = (time_t)(wait_ms / 1000),
+		    .tv_usec = (suseconds_t)(wait_ms % 1000 * 1000 + 1000) });
+}
+
+static void
+on_allow(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	pump(arg);
 }
 
 static bool
@@ -239,8 +275,10 @@ pump(struct conn *c)
 {
 	if (c->ended)
 		return;
+	charge(c);
 	c->local.rtt_ms = c->direct != NULL ? c->direct->rtt_ms : OOB_RTT_MS;
 	local_flush(&c->local);
+	charge(c);
 	if (target_spoke(c) && (conn_opening(c) || c->poll != NULL)) {
 		c->is_quiet = false;
 		event_add(c->quiet, &(struct timeval){ .tv_usec = QUIET_MS * 1000 });
@@ -264,7 +302,8 @@ moved(void *arg)
 /* ---- events from outside ---- */
 
 static void
-on_target(void *arg, evutil_socket_t fd, enum msg_error err, const char *why)
+on_target(void *arg, evutil_socket_t fd, const struct sockaddr_storage *to, enum msg_error err,
+    const char *why)
 {
 	struct conn *c = arg;
 
@@ -273,6 +312,8 @@ on_target(void *arg, evutil_socket_t fd, enum msg_error err, const char *why)
 		refuse_open(c, err, why);
 		return;
 	}
+	if (to != NULL)
+		c->reached = *to;
 	local_start(&c->local, c->srv->base, fd, &c->s, moved, c);
 	hold(c, OPEN_HOLD_MS);
 	pump(c);
@@ -280,7 +321,7 @@ on_target(void *arg, evutil_socket_t fd, enum msg_error err, const char *why)
 
 void
 conn_open(struct server *srv, const struct noise *noise, const uint8_t hash[32],
-    const struct msg_request *m, struct https_request *req)
+    const struct msg_request *m, struct user *user, struct https_request *req)
 {
 	struct conn *c = mem_zalloc(sizeof(*c));
 
@@ -291,6 +332,7 @@ conn_open(struct server *srv, const struct noise *noise, const uint8_t hash[32],
 	session_init(&c->s, SESSION_SERVER, &srv->budget);
 	c->quiet = evtimer_new(srv->base, on_quiet, c);
 	c->hold = evtimer_new(srv->base, on_hold, c);
+	c->allow = evtimer_new(srv->base, on_allow, c);
 	c->openers[0] = req;
 	c->open_data = m->n > 0;
 	if (!sessions_add(srv->sessions, &c->entry, c, local_now())) {
@@ -306,8 +348,28 @@ conn_open(struct server *srv, const struct noise *noise, const uint8_t hash[32],
 		return;
 	}
 	sessions_replay_bind(srv->sessions, hash, c->entry.id);
+	if (user != NULL && !user_session_start(user, &c->user, c, local_now())) {
+		refuse_open(c, ERR_QUOTA, "the user has no more of it");
+		return;
+	}
 	session_receive(&c->s, 0, m->data, m->n);
-	c->target = target_start(srv, https_request_addr(req), on_target, c);
+	c->target = target_start(srv, https_request_addr(req), m->host, m->port, on_target, c);
+}
+
+void
+conn_revoke(struct conn *c)
+{
+	user_session_stop(&c->user);
+	target_cancel(c->target);
+	c->target = NULL;
+	if (conn_opening(c)) {
+		if (!c->ended)
+			refuse_open(c, ERR_UNAUTHORIZED, "the user is gone");
+		return;
+	}
+	session_close(&c->s, CLOSE_ERROR);
+	local_end(&c->local, true);
+	pump(c);
 }
 
 void
@@ -403,11 +465,13 @@ conn_free(struct conn *c)
 		drop_direct(c);
 		sessions_remove(c->srv->sessions, &c->entry);
 	}
+	user_session_stop(&c->user);
 	target_cancel(c->target);
 	local_end(&c->local, true);
 	session_clear(&c->s);
 	event_free(c->quiet);
 	event_free(c->hold);
+	event_free(c->allow);
 	noise_clear(&c->noise);
 	mem_wipe(&c->keys, sizeof(c->keys));
 	free(c->open_reply);

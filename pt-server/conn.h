@@ -22,6 +22,10 @@ struct conn {
 	bool ended;               /* a tombstone: both ends are through with it */
 
 	struct target *target;    /* while it is being connected */
+	struct sockaddr_storage reached; /* AF_UNSPEC: not told */
+	struct user_session user; /* a relay's */
+	uint64_t charged;         /* of local.moved_bytes, what the user has been charged */
+	struct event *allow;      /* when the user may move bytes again */
 	struct local local;
 	struct direct *direct;
 
@@ -41,10 +45,12 @@ struct conn {
 	uint64_t seen_end;        /* of tx, when quiet was last started */
 };
 
-/* Takes an authentic open: its handshake (message 1 read), its hash, the request. The
- * reply comes when the target has answered. */
+/* Takes an authentic open: its handshake (message 1 read), its hash, the request. user: whose
+ * it is; NULL in managed mode. The reply comes when the target has answered. */
 void conn_open(struct server *srv, const struct noise *noise, const uint8_t hash[32],
-    const struct msg_request *m, struct https_request *req);
+    const struct msg_request *m, struct user *user, struct https_request *req);
+/* Its user is gone: the client hears an error, the target a reset. */
+void conn_revoke(struct conn *c);
 /* The open is not answered yet, or was refused: there are no keys. */
 bool conn_opening(const struct conn *c);
 /* The same open came again. */

@@ -1,6 +1,8 @@
-/* sultry-server: a Tor bridge's transport, launched by tor as a managed proxy. */
+/* sultry-server: a Tor bridge's transport, launched by tor as a managed proxy; or a relay
+ * of its own. */
 #include <errno.h>
 #include <event2/event.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,13 +20,24 @@
 #include "pt-server/conn.h"
 #include "pt-server/front.h"
 #include "pt-server/options.h"
+#include "pt-server/settings.h"
 
 #define SESSIONS_MAX 4096
 #define BUDGET (512u * 1024 * 1024)
 #define TRANSPORT "sultry"
 
 static struct server srv;
+static struct front *fronts[SETTINGS_LISTEN_MAX];
+static unsigned n_fronts;
+static struct event *tick;
 static bool draining;
+
+static void
+stop_listening(void)
+{
+	while (n_fronts > 0)
+		front_free(fronts[--n_fronts]);
+}
 
 /* Sessions that outlived their time go. When draining, so do those that are over or
  * unconfirmed, at once: nobody can come back to them. */
@@ -46,8 +59,7 @@ on_stop(void *arg, enum process_stop how)
 {
 	(void)arg;
 	draining = true;
-	front_free(srv.front);
-	srv.front = NULL;
+	stop_listening();
 	if (how == STOP_NOW)
 		event_base_loopbreak(srv.base);
 	else
@@ -68,7 +80,10 @@ static int
 peer(void *arg, const struct sockaddr *from, struct sockaddr_storage *addr)
 {
 	(void)arg;
-	return srv.front == NULL ? -1 : front_peer(srv.front, from, addr);
+	for (unsigned i = 0; i < n_fronts; i++)
+		if (front_peer(fronts[i], from, addr) == 0)
+			return 0;
+	return -1;
 }
 
 /* ---- start ---- */
@@ -125,52 +140,81 @@ widest_wildcard(struct sockaddr_storage *a, uint16_t port)
 	}
 }
 
+/* Opens a public port; *bound says where. */
 static int
-start_front(const struct pt_env *env, const struct options *o, const struct sockaddr_storage *inner,
-    struct sockaddr_storage *bound, char error[256])
+start_front(struct sockaddr_storage want, const struct options *o,
+    const struct sockaddr_storage *inner, struct sockaddr_storage *bound, char error[256])
 {
-	struct sockaddr_storage want = env->bindaddr;
 	const struct sockaddr_storage *fallback =
 	    o->fallback.ss_family != AF_UNSPEC ? &o->fallback : inner;
 	char at[ADDRESS_TEXT_MAX], why[256];
 
 	if (is_wildcard(&want))
 		widest_wildcard(&want, address_port(&want));
-	srv.front = front_new(&srv, (struct sockaddr *)&want, address_len(&want), fallback, bound, why);
-	if (srv.front != NULL)
+	fronts[n_fronts] = front_new(&srv, (struct sockaddr *)&want, address_len(&want), fallback,
+	    bound, why);
+	if (fronts[n_fronts] != NULL) {
+		n_fronts++;
 		return 0;
+	}
 	address_text(at, &want, address_port(&want));
 	snprintf(error, 256, "%s: %.150s", at, why);
 	return -1;
 }
 
-/* Brings the bridge up; error says what failed. */
+/* Before anything else, in either mode. */
+static void
+init(void)
+{
+	srv.base = event_base_new();
+	srv.started = (int64_t)time(NULL);
+	srv.budget.max = BUDGET;
+	tick = event_new(srv.base, -1, EV_PERSIST, on_tick, NULL);
+	event_add(tick, &(struct timeval){ .tv_sec = 1 });
+}
+
+/* Brings up all but the public port; error says what failed. *inner: where the built-in
+ * HTTPS server is. */
 static int
-start(const struct pt_env *env, struct options *o, struct sockaddr_storage *bound,
+start(const char *state, struct options *o, unsigned sessions, struct sockaddr_storage *inner,
     char error[256])
 {
-	struct sockaddr_storage inner;
-
-	if (identity_load(&srv.identity, env->state_location, o->cert, o->certkey, error) != 0)
+	if (identity_load(&srv.identity, state, o->cert, o->certkey, error) != 0)
 		return -1;
 	if (o->base == NULL) {
 		o->base = mem_alloc(MSG_PATH_LEN + 1);
 		msg_base_path(o->base, srv.identity.public);
 	}
 	pad_scheme_init(&srv.pad, srv.identity.public);
-	srv.budget.max = BUDGET;
-	srv.sessions = sessions_new(SESSIONS_MAX, o->retain_s);
+	srv.sessions = sessions_new(sessions, o->retain_s);
 	srv.retain_s = o->retain_s;
-	srv.started = (int64_t)time(NULL);
-	srv.orport = env->orport;
-	srv.ext_orport = env->ext_orport;
-	srv.auth_cookie_file = env->auth_cookie_file;
-	srv.outbound = env->out;
 	memcpy(srv.direct, o->direct, sizeof(srv.direct));
 	srv.n_direct = o->n_direct;
-	return start_https(o, &inner, error) != 0 ||
-	    start_front(env, o, &inner, bound, error) != 0 ? -1 : 0;
+	return start_https(o, inner, error);
 }
+
+/* In the order of who borrows from whom; no event but libevent's own comes any more. */
+static void
+end(void)
+{
+	event_free(tick);
+	stop_listening();
+	api_end_all(&srv);
+	while (srv.sessions != NULL && sessions_any(srv.sessions) != NULL)
+		conn_free(sessions_any(srv.sessions));
+	https_free(srv.https);
+	if (srv.reach.resolver != NULL)
+		resolver_free(srv.reach.resolver);
+	event_base_loop(srv.base, EVLOOP_NONBLOCK); /* libevent frees bufferevents from the loop */
+	if (srv.users != NULL)
+		users_free(srv.users);
+	if (srv.sessions != NULL)
+		sessions_free(srv.sessions);
+	event_base_free(srv.base);
+	identity_clear(&srv.identity);
+}
+
+/* ---- launched by tor ---- */
 
 static void
 smethod(const struct pt_env *env, const struct options *o, const struct sockaddr_storage *bound)
@@ -195,10 +239,9 @@ managed(void)
 	struct pt_env env = { 0 };
 	char error[PT_ERROR_MAX] = "", start_error[256] = "";
 	struct options o = { 0 };
-	struct sockaddr_storage bound;
+	struct sockaddr_storage inner, bound;
 	enum pt_result r = pt_env_read(&env, TRANSPORT, error);
 	struct process *process;
-	struct event *tick;
 	int status;
 
 	if (r == PT_OK && env.client) {
@@ -213,13 +256,16 @@ managed(void)
 	}
 	process_heed_stdin(env.exit_on_stdin_close);
 	log_init(LOG_NOTICE, pt_log);
-	srv.base = event_base_new();
-	tick = event_new(srv.base, -1, EV_PERSIST, on_tick, NULL);
-	event_add(tick, &(struct timeval){ .tv_sec = 1 });
+	init();
+	srv.orport = env.orport;
+	srv.ext_orport = env.ext_orport;
+	srv.auth_cookie_file = env.auth_cookie_file;
+	srv.outbound = env.out;
 	pt_status(TRANSPORT, "version", "IMPLEMENTATION", TRANSPORT, "VERSION", SULTRY_VERSION, NULL);
 	if (env.wanted) {
 		if (options_read(&o, &env.options, start_error) == 0 &&
-		    start(&env, &o, &bound, start_error) == 0)
+		    start(env.state_location, &o, SESSIONS_MAX, &inner, start_error) == 0 &&
+		    start_front(env.bindaddr, &o, &inner, &bound, start_error) == 0)
 			smethod(&env, &o, &bound);
 		else
 			pt_line("SMETHOD-ERROR", TRANSPORT " %s", start_error);
@@ -228,18 +274,8 @@ managed(void)
 	process = process_watch(srv.base, true, env.exit_on_stdin_close, on_stop, NULL);
 	event_base_dispatch(srv.base);
 
-	/* In the order of who borrows from whom; no event but libevent's own comes any more. */
-	event_free(tick);
 	process_free(process);
-	front_free(srv.front);
-	while (srv.sessions != NULL && sessions_any(srv.sessions) != NULL)
-		conn_free(sessions_any(srv.sessions));
-	https_free(srv.https);
-	event_base_loop(srv.base, EVLOOP_NONBLOCK); /* libevent frees bufferevents from the loop */
-	if (srv.sessions != NULL)
-		sessions_free(srv.sessions);
-	event_base_free(srv.base);
-	identity_clear(&srv.identity);
+	end();
 	options_clear(&o);
 	pt_env_clear(&env);
 	return PT_EXIT_OK;
@@ -256,6 +292,142 @@ raise_descriptors(void)
 	}
 }
 
+static int
+managed_flags(int argc, char **argv)
+{
+	/* Words are ignored: "exec sultry-server managed" is common. */
+	for (int i = 1; i < argc; i++) {
+		if (argv[i][0] == '-') {
+			pt_line("ENV-ERROR", "unknown flag %s", argv[i]);
+			process_linger();
+			return PT_EXIT_ENV;
+		}
+	}
+	return managed();
+}
+
+/* ---- a relay of its own ---- */
+
+static const char usage[] =
+    "sultry-server --config FILE [--check-config]\n"
+    "sultry-server --version\n"
+    "A relay to targets that its access list allows. As a Tor bridge it is started by tor:\n"
+    "  ServerTransportPlugin sultry exec sultry-server\n";
+
+static struct settings settings;
+
+/* SIGHUP: who is no longer in the users file loses the sessions. */
+static void
+on_reload(evutil_socket_t fd, short what, void *arg)
+{
+	char error[CONFIG_ERROR];
+	struct user_session *gone;
+
+	(void)fd;
+	(void)what;
+	(void)arg;
+	if (settings.users == NULL)
+		return;
+	if (users_load(srv.users, settings.users, error) != 0) {
+		log_error("the users stay as they were: %s", error);
+		return;
+	}
+	while ((gone = users_revoked(srv.users)) != NULL)
+		conn_revoke(gone->owner);
+	log_notice("the users file was read again");
+}
+
+static int
+start_relay(char error[CONFIG_ERROR])
+{
+	struct sockaddr_storage inner, bound;
+	char at[ADDRESS_TEXT_MAX];
+	struct pt_args args = { 0 };
+
+	srv.users = users_new(&settings.quotas);
+	if (settings.users != NULL && users_load(srv.users, settings.users, error) != 0)
+		return -1;
+	srv.reach.base = srv.base;
+	srv.reach.access = &settings.access;
+	srv.reach.resolver = resolver_new(srv.base, &settings.dns);
+	srv.reach.outbound = &srv.outbound;
+	if (start(settings.state, &settings.options, settings.sessions, &inner, error) != 0)
+		return -1;
+	for (unsigned i = 0; i < settings.n_listen; i++) {
+		if (start_front(settings.listen[i], &settings.options, &inner, &bound, error) != 0)
+			return -1;
+		address_text(at, &bound, address_port(&bound));
+		log_notice("listening on %s", at);
+	}
+	bridgeline_args(&args, &srv.identity, &settings.options);
+	if (bridgeline_write(settings.state, &args) != 0)
+		log_warning("cannot write the bridge line to the state folder: %s", strerror(errno));
+	pt_args_clear(&args);
+	return 0;
+}
+
+static int
+relay(void)
+{
+	char error[CONFIG_ERROR] = "";
+	struct process *process;
+	struct event *reload;
+	int status = 0;
+
+	log_init(settings.log, NULL);
+	init();
+	reload = evsignal_new(srv.base, SIGHUP, on_reload, NULL);
+	event_add(reload, NULL);
+	process = process_watch(srv.base, false, false, on_stop, NULL);
+	if (start_relay(error) == 0) {
+		process_ready();
+		event_base_dispatch(srv.base);
+	} else {
+		log_error("%s", error);
+		status = 1;
+	}
+	event_free(reload);
+	process_free(process);
+	end();
+	return status;
+}
+
+static int
+standalone(int argc, char **argv)
+{
+	const char *config = NULL;
+	char error[CONFIG_ERROR] = "";
+	bool check = false;
+	int status;
+
+	for (int i = 1; i < argc; i++) {
+		if (strcmp(argv[i], "--config") == 0 && i + 1 < argc) {
+			config = argv[++i];
+		} else if (strcmp(argv[i], "--check-config") == 0) {
+			check = true;
+		} else {
+			fputs(usage, strcmp(argv[i], "--help") == 0 ? stdout : stderr);
+			return strcmp(argv[i], "--help") == 0 ? 0 : PT_EXIT_ENV;
+		}
+	}
+	if (config == NULL) {
+		fputs(usage, stderr);
+		return PT_EXIT_ENV;
+	}
+	status = check ? settings_check(config, error) : settings_read(&settings, config, error);
+	if (status != 0) {
+		fprintf(stderr, "sultry-server: %s\n", error);
+		return PT_EXIT_ENV;
+	}
+	if (check) {
+		puts("The settings are good.");
+		return 0;
+	}
+	status = relay();
+	settings_clear(&settings);
+	return status;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -263,21 +435,9 @@ main(int argc, char **argv)
 
 	process_start(is_managed);
 	raise_descriptors();
-	for (int i = 1; i < argc; i++) {
-		if (strcmp(argv[i], "--version") == 0) {
-			printf("sultry-server %s\n", SULTRY_VERSION);
-			return 0;
-		}
-		if (argv[i][0] == '-' && is_managed) {
-			pt_line("ENV-ERROR", "unknown flag %s", argv[i]);
-			process_linger();
-			return PT_EXIT_ENV;
-		}
-		/* Other words are ignored: "exec sultry-server managed" is common. */
+	if (argc == 2 && strcmp(argv[1], "--version") == 0) {
+		printf("sultry-server %s\n", SULTRY_VERSION);
+		return 0;
 	}
-	if (is_managed)
-		return managed();
-	fprintf(stderr, "sultry-server is started by tor: put this into the bridge's torrc\n"
-	    "  ServerTransportPlugin sultry exec %s\n", argv[0]);
-	return PT_EXIT_ENV;
+	return is_managed ? managed_flags(argc, argv) : standalone(argc, argv);
 }

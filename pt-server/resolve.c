@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "common/address.h"
+#include "common/log.h"
 #include "common/match.h"
 #include "common/mem.h"
 #include "common/net/local.h"
@@ -492,6 +493,13 @@ set_times(struct resolver *r)
 	evdns_base_set_option(r->dns, "max-inflight:", text);
 }
 
+static void
+dns_log(int is_warning, const char *msg)
+{
+	(void)is_warning;
+	log_debug("dns: %s", msg);
+}
+
 struct resolver *
 resolver_new(struct event_base *base, const struct resolver_config *config)
 {
@@ -508,6 +516,7 @@ resolver_new(struct event_base *base, const struct resolver_config *config)
 	r->dns = evdns_base_new(base, EVDNS_BASE_DISABLE_WHEN_INACTIVE);
 	if (r->dns == NULL)
 		abort(); /* out of memory */
+	evdns_set_log_fn(dns_log);
 	set_times(r);
 	for (unsigned i = 0; i < config->n_servers; i++)
 		evdns_base_nameserver_sockaddr_add(r->dns,

@@ -10,7 +10,9 @@
 #include "common/outbound.h"
 #include "common/stream.h"
 #include "pt-server/identity.h"
+#include "pt-server/reach.h"
 #include "pt-server/sessions.h"
+#include "pt-server/users.h"
 
 struct server {
 	struct event_base *base;
@@ -22,12 +24,15 @@ struct server {
 	int64_t started;                     /* seconds since 1970 */
 	struct msg_address direct[MSG_ADDRESSES];
 	unsigned n_direct;
+	/* A relay: any target that its access list allows, for its users. NULL in managed mode. */
+	struct users *users;
+	struct reach_env reach;
+	LIST_HEAD(, lookup) lookups;
 	/* The one target of managed mode. ext_orport's family AF_UNSPEC: plain ORPort. */
 	struct sockaddr_storage orport, ext_orport;
 	char *auth_cookie_file;
 	struct outbound outbound;
 	struct https *https;
-	struct front *front;
 };
 
 #endif

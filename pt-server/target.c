@@ -15,19 +15,21 @@ struct target {
 	struct server *srv;
 	struct dial *dial;
 	struct ext_orport *ext;
+	struct reach *reach;
 	struct sockaddr_storage client;
 	target_done *done;
 	void *arg;
 };
 
 static void
-finish(struct target *t, evutil_socket_t fd, enum msg_error err, const char *why)
+finish(struct target *t, evutil_socket_t fd, const struct sockaddr_storage *to,
+    enum msg_error err, const char *why)
 {
 	target_done *done = t->done;
 	void *arg = t->arg;
 
 	free(t);
-	done(arg, fd, err, why);
+	done(arg, fd, to, err, why);
 }
 
 static enum msg_error
@@ -53,7 +55,7 @@ on_ext_orport(void *arg, evutil_socket_t fd, const char *error)
 {
 	struct target *t = arg;
 
-	finish(t, fd, error == NULL ? ERR_NONE : ERR_TARGET_FAILED, error);
+	finish(t, fd, NULL, error == NULL ? ERR_NONE : ERR_TARGET_FAILED, error);
 }
 
 static void
@@ -63,19 +65,27 @@ on_dial(void *arg, evutil_socket_t fd, int err)
 
 	t->dial = NULL;
 	if (fd < 0) {
-		finish(t, -1, error_of(err), strerror(err));
+		finish(t, -1, NULL, error_of(err), strerror(err));
 		return;
 	}
 	if (t->srv->ext_orport.ss_family == AF_UNSPEC) {
-		finish(t, fd, ERR_NONE, NULL);
+		finish(t, fd, NULL, ERR_NONE, NULL);
 		return;
 	}
 	t->ext = ext_orport_start(t->srv->base, fd, t->srv->auth_cookie_file,
 	    (struct sockaddr *)&t->client, "sultry", on_ext_orport, t);
 }
 
+static void
+on_reach(void *arg, evutil_socket_t fd, const struct sockaddr_storage *to, enum msg_error err,
+    const char *why)
+{
+	finish(arg, fd, to, err, why);
+}
+
 struct target *
-target_start(struct server *srv, const struct sockaddr *client, target_done *done, void *arg)
+target_start(struct server *srv, const struct sockaddr *client, const char *host, uint16_t port,
+    target_done *done, void *arg)
 {
 	struct target *t = mem_zalloc(sizeof(*t));
 	const struct sockaddr_storage *to =
@@ -84,6 +94,10 @@ target_start(struct server *srv, const struct sockaddr *client, target_done *don
 	t->srv = srv;
 	t->done = done;
 	t->arg = arg;
+	if (host[0] != '\0') {
+		t->reach = reach_start(&srv->reach, host, port, on_reach, t);
+		return t;
+	}
 	if (client->sa_family == AF_INET || client->sa_family == AF_INET6)
 		memcpy(&t->client, client, client->sa_family == AF_INET ?
 		    sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6));
@@ -99,5 +113,6 @@ target_cancel(struct target *t)
 		return;
 	dial_cancel(t->dial);
 	ext_orport_cancel(t->ext);
+	reach_cancel(t->reach);
 	free(t);
 }

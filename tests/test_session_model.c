@@ -507,7 +507,8 @@ begin_request(struct run *t, int kind)
 		q->n = 0;
 	} else {
 		session_exchange(s, &q->x, kind == POLL, some(t, MSG_EXCHANGE_DATA));
-		must(t, kind == PUSH || (q->x.n <= SESSION_POLL_DATA && !q->x.fin));
+		must(t, kind == PUSH || (q->x.n <= SESSION_POLL_DATA && !q->x.fin &&
+		    q->x.close == CLOSE_NONE));
 		q->n = t->next_n++;
 	}
 	buffer_add(&q->data, q->x.data, q->x.n);

@@ -8,11 +8,11 @@ To be run in a network namespace of its own (unshare -n).
 import sys
 
 import pt_kit
-import pt_socks
-import pt_start
+import pt_socks  # those that wait for something come first
 import pt_traffic
+import pt_start
 
-assert pt_start and pt_socks and pt_traffic  # their tests register themselves
+assert pt_socks and pt_traffic and pt_start  # their tests register themselves
 
 if __name__ == "__main__":
     sys.exit(pt_kit.main(sys.argv[1:]))

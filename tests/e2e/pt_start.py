@@ -298,7 +298,8 @@ def cmethod(t):
 def proxy_uri(t):
     for good in ("socks5://127.0.0.1:1080", "socks5://u:p@127.0.0.1:1080", "socks4a://1.2.3.4:1/",
                  "socks4://u@1.2.3.4:1", "http://u:p@h@1.2.3.4:3128", "http://[::1]:3128/",
-                 "http://%41:p%@1.2.3.4:1", "SOCKS5://u:@1.2.3.4:1", "socks5://a%3ab:c:d@1.2.3.4:1"):
+                 "http://%41:p%@1.2.3.4:1", "SOCKS5://u:@1.2.3.4:1",
+                 "socks5://a%3ab:c:d@1.2.3.4:1"):
         p = Program(t, "client", {"TOR_PT_PROXY": good}).ready()
         assert p.lines.index("PROXY DONE") == 1 and len(p.said("PROXY")) == 1, p.lines
         assert p.lines[0] == "VERSION 1" and p.said("CMETHOD"), p.lines
@@ -385,9 +386,11 @@ def bad_server(t):
 @test("57 58", "options that are refused")
 def refused_options(t):
     for options, word in (("sultry:colour=red", "colour"), ("sultry:base=x", "base"),
+                          ("sultry:base=/a,b", "base"),
                           ("sultry:fallback=127.0.0.1\\:80", "oob"), ("sultry:oob=x", "oob"),
                           ("sultry:cert=/none;sultry:certkey=/none", "/none"),
-                          ("sultry:cert=/none", "cert"), ("sultry:trusted_proxy=x", "trusted_proxy"),
+                          ("sultry:cert=/none", "cert"),
+                          ("sultry:trusted_proxy=x", "trusted_proxy"),
                           ('sultry:"\\\\\x01=x', "option")):
         p = Program(t, "server", {"TOR_PT_SERVER_TRANSPORT_OPTIONS": options}).ready()
         assert word in p.line("SMETHOD-ERROR sultry (.+)")[1], p.lines
@@ -400,9 +403,9 @@ def smethod(t):
     p = server(t)
     m = p.line(r"SMETHOD sultry 127\.0\.0\.1:(\d+) ARGS:key=[\w-]{43},pin=[\w-]{43}")
     assert reachable(int(m[1])) == ["127.0.0.1"] and p.lines[-1] == "SMETHODS DONE", p.lines
-    options = r"obfs4:iat-mode=1;sultry:url=https\://cdn.example/;sultry:base=/a\=b,\\c;x:y\:=\;"
+    options = r"obfs4:iat-mode=1;sultry:url=https\://cdn.example/a\=b=,;sultry:base=/api;x:y\:=\;"
     p = Program(t, "server", {"TOR_PT_SERVER_TRANSPORT_OPTIONS": options}).ready()
-    p.line(r"SMETHOD sultry \S+ ARGS:key=[\w-]{43},url=https://cdn\.example/,base=/a\\=b\\,\\\\c")
+    p.line(r"SMETHOD sultry \S+ ARGS:key=[\w-]{43},url=https://cdn\.example/a\\=b\\=\\,,base=/api")
 
 
 @test("58", "a port that is taken, for long or for a moment; an address of others")
@@ -433,7 +436,8 @@ def status_line(t):
         versions = [x for x in first if x.startswith("STATUS TRANSPORT=sultry TYPE=version ")]
         assert len(versions) == 1 and len(first) < 8, p.lines
         assert re.search(r' IMPLEMENTATION="sultry" VERSION="\d+\.\d+\.\d+"$', versions[0]), first
-        shown = subprocess.run([p.child.args[0], "--version"], capture_output=True, timeout=DEADLINE)
+        shown = subprocess.run([p.child.args[0], "--version"], capture_output=True,
+                               timeout=DEADLINE)
         assert shown.stdout.decode().split()[1] in versions[0], shown
 
 
@@ -535,9 +539,10 @@ def early_end(t):
             p.line("VERSION 1")
             ends(p, p.child.terminate)
     held = socket.create_server(("127.0.0.1", 0))
+    taken = {"TOR_PT_SERVER_BINDADDR": "sultry-" + text_of(held.getsockname())}
     for how in (lambda p: p.child.terminate(), lambda p: os.kill(p.pid, signal.SIGINT),
                 lambda p: p.stdin.close()):
-        p = Program(t, "server", {"TOR_PT_SERVER_BINDADDR": "sultry-" + text_of(held.getsockname())})
+        p = Program(t, "server", taken)
         p.line("STATUS .*")
         time.sleep(0.3)
         how(p)

@@ -8,8 +8,8 @@ import struct
 import subprocess
 import threading
 
-from pt_kit import (DEADLINE, Lan, Sniffer, client, connect, exactly, server, socks, test,
-                    text_of, through, to_end, until)
+from pt_kit import (DEADLINE, Lan, Sniffer, client, connect, exactly, request, server, socks,
+                    socks_start, test, text_of, through, to_end, until)
 from pt_peers import Listener, Proxy, echo, hop
 
 
@@ -29,10 +29,6 @@ def use(c, bridge, args=None):
 
 # ---- proxies ----
 
-def watch(t, lan):
-    return Sniffer(t, lan.device), Sniffer(t, "lo")
-
-
 def outside(sniffer, lan, *allowed):
     """What left the namespace for anywhere else than the allowed addresses."""
     seen = sniffer.stop()
@@ -41,14 +37,13 @@ def outside(sniffer, lan, *allowed):
             and x[0] != 58 and (x[0] != 6 or (x[3], x[4]) not in allowed)]
 
 
-def check_proxy(t, kind, login=None, names=True, host=None):
+def check_proxy(t, kind, login=None, names=True):
     lan = Lan(t)
     bridge = server(t, Listener(t, echo).address, TOR_PT_SERVER_BINDADDR="sultry-0.0.0.0:0")
     # Reachable for the client without the proxy as well: it has to stay away.
     bridge.host = lan.near
-    proxy = Proxy(t, kind, host or lan.near, {"bridge.example": (lan.near, bridge.port)}, login)
-    uri = proxy.uri({None: "", **{login: ":".join(x for x in login if x is not None)}}[login]
-                    if login else "")
+    proxy = Proxy(t, kind, lan.near, {"bridge.example": (lan.near, bridge.port)}, login)
+    uri = proxy.uri(":".join(x for x in login or () if x is not None))
     sniffer = Sniffer(t, lan.device)
     with lan.inside():
         inner = Sniffer(t, "lo")
@@ -107,31 +102,35 @@ def http_login(t):
     check_proxy(t, "http", ("user", "p@ss:word"))
 
 
-@test("38", "a proxy that is not there, refuses, or wants other credentials: nothing goes around")
-def fail_closed(t):
+def check_refusal(t, kind, refuse=None, wants=None):
     lan = Lan(t)
     bridge = server(t, Listener(t, echo).address, TOR_PT_SERVER_BINDADDR="sultry-0.0.0.0:0")
     bridge.host = lan.near
-    at = (lan.near, bridge.port)
-    gone = Proxy(t, "socks5", lan.near)
-    gone.stop()
-    proxies = [(gone, "")]
-    for kind, refuse in (("socks5", b"\5\5\0\1" + bytes(6)), ("socks5", b"\5\2\0\1" + bytes(6)),
-                         ("socks4a", b"\0\x5b" + bytes(6)),
-                         ("http", b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n"), ("http", b"")):
-        proxies.append((Proxy(t, kind, lan.near, refuse=refuse), ""))
-    for kind in ("socks5", "http"):
-        proxies.append((Proxy(t, kind, lan.near, login=("a", "b")), "a:wrong"))
+    proxy = Proxy(t, kind, lan.near, login=wants, refuse=refuse)
+    if refuse is None and wants is None:
+        proxy.stop()
     sniffer = Sniffer(t, lan.device)
     with lan.inside():
-        for proxy, login in proxies:
-            c = client(t, TOR_PT_PROXY=proxy.uri(login))
-            for args in (bridge.args, bridge.args + ";url=https://bridge.example:443",
-                         bridge.args + ";url=https://bridge.example;front=front.example"):
-                rep = socks(c, at, args)
-                assert rep in (1, 3, 4, 5, 6), f"{proxy.kind}: {rep}"
-        others = outside(sniffer, lan, *[proxy.address for proxy, _ in proxies])
+        c = client(t, TOR_PT_PROXY=proxy.uri("a:wrong" if wants else ""))
+        for args in (bridge.args, bridge.args + ";url=https://bridge.example:443",
+                     bridge.args + ";url=https://bridge.example;front=front.example"):
+            rep = socks(c, (lan.near, bridge.port), args)
+            assert rep in (1, 3, 4, 5, 6), rep
+        others = outside(sniffer, lan, proxy.address)
         assert not others, f"around the proxy: {others}"
+
+
+for what, arguments in (
+        ("SOCKS5 proxy that is not there", ("socks5",)),
+        ("SOCKS5 proxy that says refused", ("socks5", b"\5\5\0\1" + bytes(6))),
+        ("SOCKS5 proxy that says denied", ("socks5", b"\5\2\0\1" + bytes(6))),
+        ("SOCKS5 proxy that wants other credentials", ("socks5", None, ("a", "b"))),
+        ("SOCKS4a proxy that says no", ("socks4a", b"\0\x5b" + bytes(6))),
+        ("HTTP proxy that says 403", ("http", b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n")),
+        ("HTTP proxy that hangs up", ("http", b"")),
+        ("HTTP proxy that wants other credentials", ("http", None, ("a", "b")))):
+    test("38", f"a {what}: nothing goes around it")(
+        lambda t, arguments=arguments: check_refusal(t, *arguments))
 
 
 @test("38", "the control: without a proxy the same checks see all of it")
@@ -143,10 +142,12 @@ def no_proxy(t):
     with lan.inside():
         c = client(t)
         use(c, bridge)
-        socks(c, (lan.near, bridge.port), bridge.args + ";url=https://bridge.example:443")
+        s = socks_start(c, bridge.args + ";url=https://bridge.example:443")
+        s.sendall(request((lan.near, bridge.port)))
+        until(lambda: any(x[0] == 17 and x[4] == 53 for x in sniffer.seen), "a look-up")
     others = outside(sniffer, lan)
     assert any((x[3], x[4]) == (lan.near, bridge.port) for x in others), "no connection"
-    assert any(x[0] == 17 and x[4] == 53 for x in others), f"no name was looked up: {others}"
+    assert any(x[0] == 17 and x[4] == 53 for x in others), "no look-up"
 
 
 # ---- source addresses ----
@@ -163,7 +164,7 @@ def source_address(t):
             way = hop(t, (bridge.host, bridge.port), near)
             with lan.inside():
                 c = client(t, **env)
-                s = through(c, type("At", (), dict(host=near, port=way.address[1], args=bridge.args)))
+                s = socks(c, way.address, bridge.args)
                 s.sendall(b"x")
                 assert exactly(s, 1) == b"x"
             until(lambda: len(way.peers) >= 2, "OOB and direct")
@@ -397,7 +398,8 @@ def check_resets(t, protocol, oob_only):
 
 
 for name, protocol in (("TLS 1.3", ssl.TLSVersion.TLSv1_3), ("TLS 1.2", ssl.TLSVersion.TLSv1_2),
-                       ("server speaks first", "server first"), ("client speaks first", "client first")):
+                       ("server speaks first", "server first"),
+                       ("client speaks first", "client first")):
     for carrier, oob_only in (("direct", False), ("OOB alone", True)):
         def run_bytes(t, protocol=protocol, oob_only=oob_only):
             if isinstance(protocol, ssl.TLSVersion):
