@@ -140,6 +140,48 @@ address_parse(struct sockaddr_storage *out, const char *ip, uint16_t port)
 	return out->ss_family != AF_UNSPEC;
 }
 
+bool
+address_parse_host(struct sockaddr_storage *out, const char *s, size_t n, bool bare6)
+{
+	char host[INET6_ADDRSTRLEN + 2];
+	bool bracketed = n >= 2 && s[0] == '[' && s[n - 1] == ']';
+
+	if (bracketed) {
+		s++;
+		n -= 2;
+	}
+	if (n >= sizeof(host))
+		return false;
+	memcpy(host, s, n);
+	host[n] = '\0';
+	return address_parse(out, host, 0) &&
+	    (out->ss_family == AF_INET ? !bracketed : bracketed || bare6);
+}
+
+bool
+address_parse_endpoint(struct sockaddr_storage *out, const char *s, size_t n, bool bare6,
+    uint16_t min_port)
+{
+	const char *colon = memrchr(s, ':', n);
+	uint32_t port = 0;
+	size_t digits;
+
+	if (colon == NULL || !address_parse_host(out, s, (size_t)(colon - s), bare6))
+		return false;
+	digits = n - (size_t)(colon + 1 - s);
+	if (digits < 1 || digits > 5)
+		return false;
+	for (const char *c = colon + 1; c < s + n; c++) {
+		if (*c < '0' || *c > '9')
+			return false;
+		port = port * 10 + (uint32_t)(*c - '0');
+	}
+	if (port > UINT16_MAX || port < min_port)
+		return false;
+	address_set_port(out, (uint16_t)port);
+	return true;
+}
+
 void
 address_ip(char out[ADDRESS_TEXT_MAX], const struct sockaddr_storage *a)
 {

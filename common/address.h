@@ -4,6 +4,7 @@
 
 #include <netinet/in.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
 
@@ -25,6 +26,12 @@ bool address_is_public(const struct sockaddr_storage *a);
 bool address_equal(const struct sockaddr_storage *a, const struct sockaddr_storage *b);
 /* A literal IPv4 or IPv6 address, without brackets or zone. */
 bool address_parse(struct sockaddr_storage *out, const char *ip, uint16_t port);
+/* The same of n characters, IPv6 in brackets, or without too if bare6. The port is 0. */
+bool address_parse_host(struct sockaddr_storage *out, const char *s, size_t n, bool bare6);
+/* Of n characters, what address_text writes: a host as above, a colon, a port not below
+ * min_port. It is split at the last colon, for the unbracketed IPv6 of old PT parents. */
+bool address_parse_endpoint(struct sockaddr_storage *out, const char *s, size_t n, bool bare6,
+    uint16_t min_port);
 /* The address alone, without brackets. */
 void address_ip(char out[ADDRESS_TEXT_MAX], const struct sockaddr_storage *a);
 void address_set_port(struct sockaddr_storage *a, uint16_t port);

@@ -1,13 +1,12 @@
 /* The environment of a managed proxy (pt-spec section 3.2). A file of its own: it reads,
  * while common/pt.c speaks. */
-#include <arpa/inet.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
+#include "common/address.h"
 #include "common/mem.h"
 #include "common/pt.h"
 
@@ -57,60 +56,6 @@ list_has(const char *list, const char *word)
 	}
 }
 
-/* An IP literal; IPv6 in brackets, or without if bare6. */
-static bool
-parse_host(struct sockaddr_storage *ss, const char *s, size_t n, bool bare6)
-{
-	struct sockaddr_in in = { .sin_family = AF_INET };
-	struct sockaddr_in6 in6 = { .sin6_family = AF_INET6 };
-	char host[INET6_ADDRSTRLEN + 2];
-	bool bracketed = n >= 2 && s[0] == '[' && s[n - 1] == ']';
-
-	if (bracketed) {
-		s++;
-		n -= 2;
-	}
-	if (n >= sizeof(host))
-		return false;
-	memcpy(host, s, n);
-	host[n] = '\0';
-	memset(ss, 0, sizeof(*ss));
-	if (!bracketed && inet_pton(AF_INET, host, &in.sin_addr) == 1)
-		memcpy(ss, &in, sizeof(in));
-	else if ((bracketed || bare6) && inet_pton(AF_INET6, host, &in6.sin6_addr) == 1)
-		memcpy(ss, &in6, sizeof(in6));
-	else
-		return false;
-	return true;
-}
-
-/* IP literal, colon, port; split at the last colon, for unbracketed IPv6 of old parents. */
-static bool
-parse_addr(struct sockaddr_storage *ss, const char *s, size_t n, bool bare6, uint16_t min_port)
-{
-	const char *colon = memrchr(s, ':', n);
-	uint32_t port = 0;
-	size_t digits;
-
-	if (colon == NULL || !parse_host(ss, s, (size_t)(colon - s), bare6))
-		return false;
-	digits = n - (size_t)(colon + 1 - s);
-	if (digits < 1 || digits > 5)
-		return false;
-	for (const char *c = colon + 1; c < s + n; c++) {
-		if (*c < '0' || *c > '9')
-			return false;
-		port = port * 10 + (uint32_t)(*c - '0');
-	}
-	if (port > UINT16_MAX || port < min_port)
-		return false;
-	if (ss->ss_family == AF_INET)
-		((struct sockaddr_in *)ss)->sin_port = htons((uint16_t)port);
-	else
-		((struct sockaddr_in6 *)ss)->sin6_port = htons((uint16_t)port);
-	return true;
-}
-
 static bool
 read_bind(struct outbound *out, char *error)
 {
@@ -119,12 +64,12 @@ read_bind(struct outbound *out, char *error)
 	struct sockaddr_storage ss;
 
 	if (v4 != NULL) {
-		if (!parse_host(&ss, v4, strlen(v4), true) || ss.ss_family != AF_INET)
+		if (!address_parse_host(&ss, v4, strlen(v4), true) || ss.ss_family != AF_INET)
 			return bad(error, "TOR_PT_OUTBOUND_BIND_ADDRESS_V4: not an IPv4 address");
 		memcpy(&out->bind4, &ss, sizeof(out->bind4));
 	}
 	if (v6 != NULL) {
-		if (!parse_host(&ss, v6, strlen(v6), true) || ss.ss_family != AF_INET6)
+		if (!address_parse_host(&ss, v6, strlen(v6), true) || ss.ss_family != AF_INET6)
 			return bad(error, "TOR_PT_OUTBOUND_BIND_ADDRESS_V6: not an IPv6 address");
 		memcpy(&out->bind6, &ss, sizeof(out->bind6));
 	}
@@ -157,7 +102,7 @@ read_bindaddr(struct pt_env *env, const char *transport, char *error)
 		const char *dash = memchr(p, '-', n);
 		size_t name = dash != NULL ? (size_t)(dash - p) : 0;
 
-		if (name == 0 || !parse_addr(&ss, dash + 1, n - name - 1, true, 0))
+		if (name == 0 || !address_parse_endpoint(&ss, dash + 1, n - name - 1, true, 0))
 			return bad(error, "TOR_PT_SERVER_BINDADDR: not name-address:port: \"%.*s\"",
 			    n < 100 ? (int)n : 100, p);
 		if (named_before(list, p, name))
@@ -178,7 +123,7 @@ read_port(struct sockaddr_storage *ss, const char *name, char *error)
 {
 	const char *v = env_get(name);
 
-	if (v == NULL || parse_addr(ss, v, strlen(v), true, 1))
+	if (v == NULL || address_parse_endpoint(ss, v, strlen(v), true, 1))
 		return true;
 	return bad(error, "%s: not an address and port: \"%.100s\"", name, v);
 }
@@ -207,122 +152,12 @@ read_server(struct pt_env *env, const char *transport, char *error)
 	return true;
 }
 
-static int
-hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c |= 0x20;
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-/* Decodes each valid %HH and leaves every other byte as it is: Arti escapes, tor does not.
- * NULL if a NUL comes out. */
-static char *
-percent_decode(const char *s, size_t n)
-{
-	char *out = mem_alloc(n + 1);
-	size_t len = 0;
-
-	for (size_t i = 0; i < n; i++) {
-		char c = s[i];
-
-		if (c == '%' && n - i > 2 && hex_value(s[i + 1]) >= 0 && hex_value(s[i + 2]) >= 0) {
-			c = (char)(hex_value(s[i + 1]) << 4 | hex_value(s[i + 2]));
-			i += 2;
-		}
-		if (c == '\0') {
-			mem_wipe(out, len);
-			free(out);
-			return NULL;
-		}
-		out[len++] = c;
-	}
-	out[len] = '\0';
-	return out;
-}
-
-/* What the proxy's protocol cannot carry is an error now, not a failure at every dial. */
-static bool
-check_credentials(const struct outbound *out, char *error)
-{
-	size_t user = strlen(out->user), pass = out->pass != NULL ? strlen(out->pass) : 0;
-
-	if (user > 255 || pass > 255)
-		return bad(error, "TOR_PT_PROXY: user or password longer than 255 bytes");
-	switch (out->proxy) {
-	case PROXY_SOCKS5: /* RFC 1929 */
-		if (user == 0)
-			return bad(error, "TOR_PT_PROXY: empty user");
-		break;
-	case PROXY_SOCKS4:
-	case PROXY_SOCKS4A:
-		if (pass > 0)
-			return bad(error, "TOR_PT_PROXY: SOCKS4 has no password");
-		break;
-	case PROXY_HTTP: /* RFC 7617 section 2 */
-		if (strchr(out->user, ':') != NULL)
-			return bad(error, "TOR_PT_PROXY: colon in the user");
-		break;
-	case PROXY_NONE:
-		break;
-	}
-	return true;
-}
-
-static bool
-read_credentials(struct outbound *out, const char *s, size_t n, char *error)
-{
-	const char *colon = memchr(s, ':', n);
-	size_t user = colon != NULL ? (size_t)(colon - s) : n;
-
-	out->user = percent_decode(s, user);
-	if (colon != NULL)
-		out->pass = percent_decode(colon + 1, n - user - 1);
-	if (out->user == NULL || (colon != NULL && out->pass == NULL))
-		return bad(error, "TOR_PT_PROXY: NUL byte in the credentials");
-	return check_credentials(out, error);
-}
-
-/* scheme://[user[:password]@]address:port[/]. Nothing of it goes into the message: it may
- * hold a password. */
 static bool
 read_proxy(struct outbound *out, const char *uri, char *error)
 {
-	static const struct {
-		const char *scheme;
-		enum proxy_kind kind;
-	} kinds[] = {
-		{ "socks5://", PROXY_SOCKS5 }, { "socks4a://", PROXY_SOCKS4A },
-		{ "socks4://", PROXY_SOCKS4 }, { "http://", PROXY_HTTP },
-	};
-	const char *at;
-	size_t n;
+	const char *why;
 
-	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
-		n = strlen(kinds[i].scheme);
-		if (strncasecmp(uri, kinds[i].scheme, n) == 0) {
-			out->proxy = kinds[i].kind;
-			uri += n;
-			break;
-		}
-	}
-	if (out->proxy == PROXY_NONE)
-		return bad(error, "TOR_PT_PROXY: not socks5, socks4a, socks4 or http");
-	/* The last `@`: tor does not escape those of a password. */
-	n = strlen(uri);
-	at = memrchr(uri, '@', n);
-	if (at != NULL) {
-		if (!read_credentials(out, uri, (size_t)(at - uri), error))
-			return false;
-		n -= (size_t)(at + 1 - uri);
-		uri = at + 1;
-	}
-	if (n > 0 && uri[n - 1] == '/')
-		n--;
-	if (!parse_addr(&out->proxy_addr, uri, n, false, 1))
-		return bad(error, "TOR_PT_PROXY: the host is not an IP address with a port");
-	return true;
+	return outbound_set_proxy(out, uri, &why) || bad(error, "TOR_PT_PROXY: %s", why);
 }
 
 bool
@@ -377,10 +212,7 @@ pt_env_read(struct pt_env *env, const char *transport, char error[PT_ERROR_MAX])
 void
 pt_env_clear(struct pt_env *env)
 {
-	if (env->out.pass != NULL)
-		mem_wipe(env->out.pass, strlen(env->out.pass));
-	free(env->out.pass);
-	free(env->out.user);
+	outbound_clear(&env->out);
 	free(env->state_location);
 	free(env->auth_cookie_file);
 	pt_args_clear(&env->options);

@@ -294,6 +294,12 @@ tls_tracker_final(const struct tls_tracker *t)
 }
 
 bool
+tls_tracker_asked(const struct tls_tracker *t)
+{
+	return t->hellos > 0;
+}
+
+bool
 tls_tracker_first_flight(const struct tls_tracker *t)
 {
 	return t->flight != FLIGHT_NONE;

@@ -60,6 +60,10 @@ bool tls_tracker_encrypted(const struct tls_tracker *t, enum tls_dir dir);
  * buffers are freed and feeding costs nothing. */
 bool tls_tracker_final(const struct tls_tracker *t);
 
+/* Whether the client has said all that the server can wait for: a whole ClientHello went
+ * up. */
+bool tls_tracker_asked(const struct tls_tracker *t);
+
 /* Whether the server has answered as far as it will without hearing more from
  * the client. TLS 1.3: ServerHello or HelloRetryRequest seen. TLS 1.2:
  * ServerHelloDone, or when resumed the end of the server's Finished. A plaintext

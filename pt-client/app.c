@@ -24,7 +24,8 @@ log_session(const struct app *a)
 {
 	const struct tls_info *t = tls_tracker_info(a->s.tracker);
 	const char *version = t->version == 0x0304 ? "TLS 1.3" : t->version == 0x0303 ? "TLS 1.2" :
-	    t->version != 0 ? "old TLS" : "not TLS";
+	    t->version != 0 ? "old TLS" :
+	    tls_tracker_kind(a->s.tracker) == TLS_NOT ? "not TLS" : "unanswered";
 
 	if (a->state != APP_OPENING)
 		log_info("session over: %s%s%s%s%s, %llu bytes up, %llu down, %u direct connections",
@@ -40,6 +41,7 @@ app_free(struct app *a)
 	struct client *cl = a->cl;
 
 	log_session(a);
+	app_tell(a, false, false);
 	LIST_REMOVE(a, link);
 	app_slot_clear(&a->open);
 	app_slot_clear(&a->push);
@@ -65,8 +67,7 @@ app_free(struct app *a)
 	mem_wipe(&a->keys, sizeof(a->keys));
 	bridge_release(a->b);
 	free(a);
-	if (LIST_EMPTY(&cl->apps))
-		cl->idle(cl);
+	client_idle(cl);
 }
 
 static void
@@ -87,13 +88,19 @@ app_finish(struct app *a)
 static void
 reply(struct app *a, uint8_t rep)
 {
-	uint8_t out[SOCKS5_REPLY_LEN];
-	size_t n = socks5_reply(out, (enum socks5_rep)rep);
-
 	a->replied = true;
-	/* The first bytes in an empty buffer: they fit, or the app is gone. */
-	if (send(a->fd, out, n, MSG_NOSIGNAL) != (ssize_t)n)
+	if (!request_reply(a->fd, a->kind, (enum socks5_rep)rep))
 		app_finish(a);
+}
+
+void
+app_tell(struct app *a, bool ok, bool authentic)
+{
+	app_result *result = a->result;
+
+	a->result = NULL;
+	if (result != NULL)
+		result(a->result_arg, ok, authentic);
 }
 
 void
@@ -102,6 +109,7 @@ app_fail(struct app *a, uint8_t rep, const char *why)
 	if (a->state == APP_OVER)
 		return;
 	log_warning("a connection failed: %s", why);
+	app_tell(a, false, false);
 	if (!a->replied)
 		reply(a, rep);
 	local_end(&a->local, true);
@@ -165,15 +173,6 @@ on_timer(evutil_socket_t fd, short what, void *arg)
 	app_pump(a);
 }
 
-/* The app's side is through, and so is what the bridge must hear. */
-static bool
-delivered(const struct app *a)
-{
-	if (a->direct != NULL)
-		return a->s.direct.close_sent && direct_idle(a->direct);
-	return a->s.close_confirmed;
-}
-
 void
 app_pump(struct app *a)
 {
@@ -196,7 +195,7 @@ app_pump(struct app *a)
 	app_pump_oob(a);
 	if (a->local.fd >= 0)
 		return;
-	if (delivered(a))
+	if (a->s.close_confirmed)
 		app_finish(a);
 	else if (a->s.close_out != CLOSE_NONE && !event_pending(a->timer, EV_TIMEOUT, NULL))
 		app_after(a->timer, LINGER_MS);
@@ -212,13 +211,22 @@ slot_init(struct app *a, struct slot *slot, event_callback_fn retry)
 }
 
 void
-app_start(struct client *cl, evutil_socket_t fd, struct bridge *b, const uint8_t *early, size_t n)
+app_start(struct client *cl, struct bridge *b, const struct request *req, const char *token,
+    app_result *result, void *arg)
 {
 	struct app *a = mem_zalloc(sizeof(*a));
 
 	a->cl = cl;
 	a->b = b;
-	a->fd = fd;
+	a->fd = req->fd;
+	a->kind = req->kind;
+	a->port = req->port;
+	/* Zeroed, so that what is copied ends. */
+	if (req->host != NULL)
+		memcpy(a->host, req->host, strnlen(req->host, MSG_HOST_MAX));
+	memcpy(a->token, token, strnlen(token, MSG_TOKEN_MAX));
+	a->result = result;
+	a->result_arg = arg;
 	a->local.fd = a->direct_fd = -1;
 	a->started_ms = a->heard_ms = local_now();
 	LIST_INSERT_HEAD(&cl->apps, a, link);
@@ -231,8 +239,8 @@ app_start(struct client *cl, evutil_socket_t fd, struct bridge *b, const uint8_t
 	a->accept = evtimer_new(cl->base, app_on_accept, a);
 	a->waiter = (struct bridge_waiter){ .turn = app_on_turn, .arg = a };
 	a->wait_ms = APP_POLL_MIN_MS;
-	if (n > 0)
-		session_put(&a->s, early, n);
+	if (req->n > 0)
+		session_put(&a->s, req->early, req->n);
 	if (bridge_warm(b, a->started_ms)) {
 		a->state = APP_FIRST;
 		app_accept(a);
@@ -244,7 +252,7 @@ app_start(struct client *cl, evutil_socket_t fd, struct bridge *b, const uint8_t
 	}
 	/* Cold: success is promised only when the bridge has proved its key and the
 	 * target; the open carries nothing. */
-	a->watch = event_new(cl->base, fd, EV_READ | EV_PERSIST, on_watch, a);
+	a->watch = event_new(cl->base, a->fd, EV_READ | EV_PERSIST, on_watch, a);
 	event_add(a->watch, NULL);
 	app_start_open(a);
 }

@@ -7,12 +7,17 @@
 
 #include "pt-client/bridge.h"
 #include "pt-client/client.h"
+#include "pt-client/request.h"
 
-/* Starts a session for an app whose SOCKS request was read from fd. Takes fd and the
- * reference to b. early: n bytes that the app sent behind its request. The reply to the
- * request is sent when what it says is known. */
-void app_start(struct client *cl, evutil_socket_t fd, struct bridge *b, const uint8_t *early,
-    size_t n);
+/* What became of an app's request at the bridge: ok, or the error that the bridge, or the
+ * way to it, gave. authentic: the bridge itself said so. Called just once. */
+typedef void app_result(void *arg, bool ok, bool authentic);
+
+/* Starts a session for a request. Takes its fd and the reference to b; copies the rest. The
+ * app is answered when what the answer says is known. token: the user at the relay, or "".
+ * result may be NULL. */
+void app_start(struct client *cl, struct bridge *b, const struct request *req, const char *token,
+    app_result *result, void *arg);
 /* The local network changed: connections that lost their address are replaced, requests
  * under way are sent again. */
 void app_network_changed(struct client *cl);

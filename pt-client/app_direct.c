@@ -91,6 +91,15 @@ app_on_turn(void *arg)
 	app_dial_direct(a);
 }
 
+static void
+end_direct(struct app *a)
+{
+	event_del(a->accept);
+	session_direct_stop(&a->s);
+	direct_free(a->direct);
+	a->direct = NULL;
+}
+
 /* The direct connection is gone: all goes by OOB, until another one is up. `rest`: its
  * address is left alone for a while, since a redial renews many a block. */
 void
@@ -99,10 +108,7 @@ app_drop_direct(struct app *a, bool rest, const char *why)
 	log_info("direct connection lost: %s", why);
 	if (rest)
 		bridge_rest(a->b, &a->direct_addr, local_now(), a->b->redial_s);
-	event_del(a->accept);
-	session_direct_stop(&a->s);
-	direct_free(a->direct);
-	a->direct = NULL;
+	end_direct(a);
 	a->wait_ms = APP_POLL_MIN_MS;
 	redial(a);
 }
@@ -160,13 +166,16 @@ hello_ready(struct app *a)
 	    tls_tracker_kind(a->s.tracker) == TLS_NOT;
 }
 
-/* The app is about to send what the hello will go with: no poll is needed. Not for
+/* The app is about to speak: for the first time, or with what the hello will go with. No
+ * poll is needed before it does, and the first one can take its bytes along. Not for
  * long, since the target may be the one to speak. */
 bool
-app_hello_soon(struct app *a)
+app_speaks_soon(struct app *a)
 {
-	if (a->hello_due || !session_may_go_direct(&a->s) || session_push_wants(&a->s) ||
-	    (a->direct_fd < 0 && a->dial == NULL))
+	bool silent = stream_tx_end(&a->s.tx) == 0 && !a->s.tx.fin;
+	bool hello = session_may_go_direct(&a->s) && (a->direct_fd >= 0 || a->dial != NULL);
+
+	if (a->hello_due || session_push_wants(&a->s) || (!silent && !hello))
 		return false;
 	if (!event_pending(a->timer, EV_TIMEOUT, NULL))
 		app_after(a->timer, CUTOVER_WAIT_MS);
@@ -186,8 +195,12 @@ app_pump_direct(struct app *a)
 	if (a->s.direct.open)
 		event_del(a->accept);
 	end = a->direct->dead;
-	/* A bridge that restarts closes in order, and may be dialled again. */
-	if (end != DIRECT_ALIVE)
+	/* The bridge's end of stream is its answer to our close. Without one a bridge that
+	 * closes in order has restarted, and may be dialled again. */
+	if (end == DIRECT_EOF && a->s.direct.close_sent) {
+		a->s.close_confirmed = true;
+		end_direct(a);
+	} else if (end != DIRECT_ALIVE)
 		app_drop_direct(a, end != DIRECT_EOF || !a->s.direct.open ||
 		    local_now() - a->direct_ms < SHORT_LIFE_MS, direct_end_text(end));
 }

@@ -9,7 +9,6 @@
 #include "common/net/direct.h"
 #include "common/net/local.h"
 #include "pt-client/app.h"
-#include "pt-client/socks5.h"
 
 #define APP_POLL_MIN_MS 5000 /* how long a poll is held; doubles while nothing comes */
 
@@ -42,7 +41,14 @@ struct app {
 	struct event *watch;   /* does the app hang up before it is answered? */
 	struct event *timer;   /* FIRST_BYTES, then OPEN, CUTOVER_WAIT, LINGER */
 	struct event *reap;
-	bool replied;          /* to the SOCKS request */
+	enum request_kind kind;
+	char host[MSG_HOST_MAX + 1]; /* "": the bridge's own target */
+	uint16_t port;
+	char token[MSG_TOKEN_MAX + 1];
+	bool replied;          /* to the request */
+	bool clock_corrected;  /* once is enough */
+	app_result *result;    /* NULL once called */
+	void *result_arg;
 	struct local local;
 	struct session s;
 
@@ -73,6 +79,7 @@ void app_pump(struct app *a);
 void app_moved(void *arg); /* app_pump, as a callback */
 /* The session cannot be had, or is lost: the app hears it as a reply or a reset. */
 void app_fail(struct app *a, uint8_t rep, const char *why);
+void app_tell(struct app *a, bool ok, bool authentic);
 /* Nothing more happens to it; it is freed from the loop. */
 void app_finish(struct app *a);
 void app_after(struct event *ev, unsigned ms);
@@ -83,8 +90,8 @@ void app_accept(struct app *a);
 void app_dial_direct(struct app *a);
 void app_stop_dial(struct app *a);
 void app_pump_direct(struct app *a);
-/* The app is about to send what the hello will go with. */
-bool app_hello_soon(struct app *a);
+/* The app is about to send something; so long no poll is needed. */
+bool app_speaks_soon(struct app *a);
 /* rest: its address is left alone for a while. */
 void app_drop_direct(struct app *a, bool rest, const char *why);
 void app_on_turn(void *arg);

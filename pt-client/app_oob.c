@@ -41,7 +41,7 @@ post(struct slot *slot, const char *path, unsigned timeout_ms, oob_done *done)
 static void
 retry_later(struct slot *slot)
 {
-	unsigned ms = RETRY_MIN_MS << (slot->tries < 5 ? slot->tries : 5);
+	unsigned ms = (unsigned)RETRY_MIN_MS << (slot->tries < 5 ? slot->tries : 5);
 
 	slot->tries++;
 	bridge_channel_result(slot->app->b, slot->channel, false, local_now());
@@ -124,8 +124,8 @@ read_box(struct slot *slot, const struct oob_reply *reply, struct msg_reply *m, 
 
 	return reply->result == OOB_OK &&
 	    envelope_unbox(false, slot->app->keys.down, reply->body, reply->len, &counter, plain) &&
-	    msg_decode_reply(m, buffer_data(plain), plain->n) && m->op == REPLY_EXCHANGED &&
-	    m->re == slot->n;
+	    msg_decode_reply(m, buffer_data(plain), plain->n) &&
+	    (m->op == REPLY_ERROR || (m->op == REPLY_EXCHANGED && m->re == slot->n));
 }
 
 static void
@@ -144,7 +144,7 @@ on_exchange(void *arg, const struct oob_reply *reply)
 		if (slot == &a->poll)
 			a->wait_ms = m.n > 0 ? APP_POLL_MIN_MS :
 			    a->wait_ms < POLL_MAX_MS / 2 ? 2 * a->wait_ms : POLL_MAX_MS;
-		if (!session_exchanged(&a->s, &slot->x, &m))
+		if (m.op == REPLY_ERROR || !session_exchanged(&a->s, &slot->x, &m))
 			app_fail(a, SOCKS5_REP_FAILURE, "the bridge broke the protocol");
 		buffer_clear(&plain);
 		app_pump(a);
@@ -206,7 +206,7 @@ app_pump_oob(struct app *a)
 		return;
 	/* One request does for both where it can: the poll takes the bytes along. */
 	if (a->poll.body == NULL && a->s.close_in == CLOSE_NONE && a->s.close_out == CLOSE_NONE &&
-	    !app_hello_soon(a))
+	    !app_speaks_soon(a))
 		send_exchange(a, &a->poll, true);
 	if (a->push.body == NULL && session_push_wants(&a->s))
 		send_exchange(a, &a->push, false);
@@ -224,9 +224,11 @@ app_post_open(struct slot *slot)
 void
 app_start_open(struct app *a)
 {
-	struct msg_request m = { .op = OP_OPEN, .time = bridge_time(a->b) };
+	struct msg_request m = { .op = OP_OPEN, .time = bridge_time(a->b), .port = a->port };
 
 	a->state = APP_OPENING;
+	memcpy(m.host, a->host, sizeof(m.host));
+	memcpy(m.token, a->token, sizeof(m.token));
 	/* What an app sends before it is told of success is kept back: nothing is
 	 * known of the bridge yet. */
 	m.n = a->replied ? stream_tx_peek(&a->s.tx, 0, &m.data) : 0;
@@ -269,6 +271,7 @@ opened(struct app *a, const struct msg_reply *m)
 		app_fail(a, SOCKS5_REP_FAILURE, "the bridge broke the protocol");
 		return;
 	}
+	app_tell(a, true, true);
 	bridge_named(a->b, m->direct, m->n_direct);
 	if (!a->replied)
 		app_accept(a);
@@ -280,22 +283,25 @@ refused(struct app *a, const struct msg_reply *m)
 {
 	char why[200];
 
-	if (m->error == ERR_CLOCK_SKEW && a->open.tries == 0) {
+	if (m->error == ERR_CLOCK_SKEW && !a->clock_corrected) {
 		/* It was turned away before anything happened: a fresh one is safe. */
 		a->b->clock_offset += m->time - bridge_time(a->b);
-		a->open.tries = 1;
+		a->clock_corrected = true;
 		app_start_open(a);
 		return;
 	}
+	app_tell(a, false, true);
 	snprintf(why, sizeof(why), "the bridge says %s", msg_error_name(m->error));
 	app_fail(a, msg_error_socks(m->error), why);
 }
 
 static uint8_t
-rep_of(enum oob_result r)
+rep_of(const struct oob_reply *r)
 {
-	return r == OOB_UNREACHABLE ? SOCKS5_REP_HOST_UNREACHABLE :
-	    r == OOB_TIMEOUT ? SOCKS5_REP_TTL_EXPIRED : SOCKS5_REP_FAILURE;
+	if (r->os_error != 0)
+		return (uint8_t)socks5_rep_for_errno(r->os_error);
+	return r->result == OOB_UNREACHABLE ? SOCKS5_REP_HOST_UNREACHABLE :
+	    r->result == OOB_TIMEOUT ? SOCKS5_REP_TTL_EXPIRED : SOCKS5_REP_FAILURE;
 }
 
 /* A few tries, since an app that hears of the failure soon can try another bridge. Time
@@ -332,7 +338,7 @@ on_open(void *arg, const struct oob_reply *reply)
 			    "does not have the bridge's key", reply->status);
 		else
 			snprintf(why, sizeof(why), "OOB channel: %s", reply->error);
-		app_fail(a, rep_of(reply->result), why);
+		app_fail(a, rep_of(reply), why);
 	}
 	noise_clear(&noise);
 	buffer_clear(&plain);

@@ -209,6 +209,15 @@ bridge_time(const struct bridge *b)
 	return (int64_t)time(NULL) + b->clock_offset;
 }
 
+bool
+bridge_healthy(const struct bridge *b, uint64_t now_ms)
+{
+	for (unsigned i = 0; i < b->n_channels; i++)
+		if (b->channels[i].failed_until_ms <= now_ms)
+			return true;
+	return false;
+}
+
 struct oob_channel *
 bridge_channel(struct bridge *b, uint64_t now_ms)
 {

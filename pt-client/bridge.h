@@ -71,6 +71,8 @@ void bridge_sweep(struct client *cl, uint64_t now_ms, bool all);
 bool bridge_warm(const struct bridge *b, uint64_t now_ms);
 void bridge_authentic(struct bridge *b, uint64_t now_ms);
 int64_t bridge_time(const struct bridge *b);
+/* It has a channel that did not fail lately. */
+bool bridge_healthy(const struct bridge *b, uint64_t now_ms);
 /* The healthiest channel. */
 struct oob_channel *bridge_channel(struct bridge *b, uint64_t now_ms);
 /* How a request on `ch` went. One that failed is the last to be tried for a while. */

@@ -6,28 +6,33 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "common/address.h"
 #include "common/log.h"
 #include "common/mem.h"
 #include "common/net/process.h"
 #include "pt-client/app.h"
-#include "pt-client/socks5.h"
+#include "pt-client/http_proxy.h"
+#include "pt-client/route.h"
 
 #define HANDSHAKE_S 5
 #define ACCEPT_PAUSE_MS 100
 
-/* An app in the middle of its SOCKS handshake. */
+/* An app in the middle of its request. */
 struct guest {
 	LIST_ENTRY(guest) link;
 	struct entry *entry;
 	evutil_socket_t fd;
 	struct event *ev, *deadline;
+	bool started, http; /* which of the two it speaks */
 	struct socks5 socks;
+	struct http_proxy proxy;
 };
 
 LIST_HEAD(guest_list, guest);
 
 struct entry {
 	struct client *cl;
+	const struct client_listener *kind; /* NULL: PT */
 	struct evconnlistener *listener;
 	struct event *resume;
 	struct guest_list guests;
@@ -41,6 +46,7 @@ guest_free(struct guest *g)
 	event_free(g->ev);
 	event_free(g->deadline);
 	socks5_clear(&g->socks);
+	http_proxy_clear(&g->proxy);
 	free(g);
 }
 
@@ -58,26 +64,74 @@ say(struct guest *g, const void *p, size_t n)
 	return n == 0 || send(g->fd, p, n, MSG_NOSIGNAL) == (ssize_t)n;
 }
 
+/* A PT app's request names the bridge, and nothing else. */
 static void
-request(struct guest *g, const uint8_t *early, size_t n)
+request_bridge(struct guest *g, struct request *req)
 {
 	struct client *cl = g->entry->cl;
 	struct socks5 *s = &g->socks;
-	uint8_t out[SOCKS5_REPLY_LEN];
 	char error[256] = "the bridge's address is not an IP address";
 	struct bridge *b = NULL;
-	evutil_socket_t fd = g->fd;
 
 	if (s->addr.ss_family != AF_UNSPEC)
 		b = bridge_get(cl, &s->addr, &s->args, error);
 	if (b == NULL) {
 		log_warning("a request was refused: %s", error);
-		say(g, out, socks5_reply(out, SOCKS5_REP_FAILURE));
+		request_reply(g->fd, REQUEST_SOCKS5, SOCKS5_REP_FAILURE);
 		turn_away(g);
 		return;
 	}
 	guest_free(g);
-	app_start(cl, fd, b, early, n);
+	app_start(cl, b, req, "", NULL, NULL);
+}
+
+static void
+request_target(struct guest *g, struct request *req)
+{
+	struct client *cl = g->entry->cl;
+	struct buffer early = { 0 };
+	char host[256];
+
+	memcpy(host, g->http ? g->proxy.host : g->socks.host, sizeof(host));
+	req->host = host;
+	req->port = g->http ? g->proxy.port : g->socks.port;
+	if (g->http) {
+		req->kind = g->proxy.connect ? REQUEST_CONNECT : REQUEST_HTTP;
+		buffer_add(&early, buffer_data(&g->proxy.head), g->proxy.head.n);
+		buffer_add(&early, req->early, req->n);
+		req->early = buffer_data(&early);
+		req->n = early.n;
+	}
+	guest_free(g);
+	route_request(cl, req);
+	buffer_clear(&early);
+}
+
+static void
+request(struct guest *g, const uint8_t *early, size_t n)
+{
+	struct request req = { .fd = g->fd, .kind = REQUEST_SOCKS5, .early = early, .n = n };
+
+	if (g->entry->kind == NULL)
+		request_bridge(g, &req);
+	else
+		request_target(g, &req);
+}
+
+static void
+start(struct guest *g, uint8_t first)
+{
+	const struct client_listener *kind = g->entry->kind;
+
+	g->started = true;
+	g->http = kind != NULL && (kind->kind == LISTEN_HTTP ||
+	    (kind->kind == LISTEN_MIXED && first != 5));
+	if (g->http)
+		http_proxy_init(&g->proxy, kind->user, kind->pass);
+	else if (kind != NULL)
+		socks5_init_local(&g->socks, kind->user, kind->pass);
+	else
+		socks5_init(&g->socks);
 }
 
 static void
@@ -85,11 +139,10 @@ on_event(evutil_socket_t fd, short what, void *arg)
 {
 	struct guest *g = arg;
 	struct buffer out = { 0 };
-	enum socks5_result r;
+	bool done, bad, said;
 	uint8_t buf[1024];
 	ssize_t n = recv(fd, buf, sizeof(buf), 0);
 	size_t used = 0;
-	bool said;
 
 	(void)what;
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -98,14 +151,26 @@ on_event(evutil_socket_t fd, short what, void *arg)
 		turn_away(g);
 		return;
 	}
-	r = socks5_feed(&g->socks, buf, (size_t)n, &used, &out);
+	if (!g->started)
+		start(g, buf[0]);
+	if (g->http) {
+		enum http_proxy_result r = http_proxy_feed(&g->proxy, buf, (size_t)n, &used, &out);
+
+		done = r == HTTP_PROXY_REQUEST;
+		bad = r == HTTP_PROXY_BAD;
+	} else {
+		enum socks5_result r = socks5_feed(&g->socks, buf, (size_t)n, &used, &out);
+
+		done = r == SOCKS5_REQUEST;
+		bad = r == SOCKS5_BAD;
+	}
 	said = say(g, buffer_data(&out), out.n);
 	buffer_clear(&out);
-	if (r == SOCKS5_BAD && said)
-		log_warning("a SOCKS handshake failed: %s", g->socks.why);
-	if (r == SOCKS5_BAD || !said)
+	if (bad && said)
+		log_warning("a handshake failed: %s", g->http ? g->proxy.why : g->socks.why);
+	if (bad || !said)
 		turn_away(g);
-	else if (r == SOCKS5_REQUEST)
+	else if (done)
 		request(g, buf + used, (size_t)n - used);
 }
 
@@ -129,7 +194,6 @@ on_accept(struct evconnlistener *l, evutil_socket_t fd, struct sockaddr *addr, i
 	(void)len;
 	g->entry = e;
 	g->fd = fd;
-	socks5_init(&g->socks);
 	LIST_INSERT_HEAD(&e->guests, g, link);
 	g->ev = event_new(e->cl->base, fd, EV_READ | EV_PERSIST, on_event, g);
 	g->deadline = evtimer_new(e->cl->base, on_deadline, g);
@@ -161,16 +225,17 @@ on_resume(evutil_socket_t fd, short what, void *arg)
 }
 
 struct entry *
-entry_new(struct client *cl, const struct sockaddr *addr, socklen_t len,
-    struct sockaddr_storage *bound)
+entry_new(struct client *cl, const struct sockaddr_storage *addr,
+    const struct client_listener *listener, struct sockaddr_storage *bound)
 {
-	evutil_socket_t fd = process_listen(addr, len, bound);
+	evutil_socket_t fd = process_listen((const struct sockaddr *)addr, address_len(addr), bound);
 	struct entry *e;
 
 	if (fd < 0)
 		return NULL;
 	e = mem_zalloc(sizeof(*e));
 	e->cl = cl;
+	e->kind = listener;
 	LIST_INIT(&e->guests);
 	e->listener = evconnlistener_new(cl->base, on_accept, e,
 	    LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fd);

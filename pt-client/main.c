@@ -1,44 +1,60 @@
-/* sultry-client: a pluggable transport, launched by tor or another PT parent. */
+/* sultry-client: a pluggable transport, launched by tor or another PT parent; or a local
+ * proxy of its own. */
 #include <errno.h>
 #include <event2/event.h>
-#include <netinet/in.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "common/address.h"
 #include "common/log.h"
+#include "common/mem.h"
 #include "common/net/local.h"
 #include "common/net/process.h"
 #include "common/pt.h"
 #include "pt-client/app.h"
 #include "pt-client/bridge.h"
 #include "pt-client/entry.h"
+#include "pt-client/lookup.h"
+#include "pt-client/memory.h"
 #include "pt-client/network.h"
+#include "pt-client/route.h"
 
 #define BUDGET (64u * 1024 * 1024)
 #define SWEEP_S 60
 #define TRANSPORT "sultry"
 
 static struct client cl;
-static struct entry *entry;
-static bool draining;
+static struct entry *entries[CLIENT_LISTENERS];
+static unsigned n_entries;
+static struct network *network;
+static struct event *sweep;
 
 static void
-on_idle(struct client *c)
+stop_listening(void)
 {
-	if (draining)
-		event_base_loopbreak(c->base);
+	while (n_entries > 0)
+		entry_free(entries[--n_entries]);
 }
 
 static void
 on_stop(void *arg, enum process_stop how)
 {
 	(void)arg;
-	draining = true;
-	entry_free(entry);
-	entry = NULL;
-	if (how == STOP_NOW || LIST_EMPTY(&cl.apps))
+	cl.draining = true;
+	stop_listening();
+	if (how == STOP_NOW)
 		event_base_loopbreak(cl.base);
+	else
+		client_idle(&cl);
+}
+
+static void
+save_memory(void)
+{
+	if (cl.memory != NULL && memory_save(cl.memory) != 0)
+		log_warning("cannot save what auto has learnt: %s", strerror(errno));
 }
 
 static void
@@ -48,6 +64,7 @@ on_sweep(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	(void)arg;
 	bridge_sweep(&cl, local_now(), false);
+	save_memory();
 }
 
 static void
@@ -58,18 +75,59 @@ on_network(void *arg)
 }
 
 static void
-listen_for_apps(void)
+start(const struct outbound *out)
 {
-	struct sockaddr_in loopback = { .sin_family = AF_INET,
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	struct sockaddr_storage bound;
+	cl.base = event_base_new();
+	cl.outbound = *out;
+	cl.budget.max = BUDGET;
+	cl.oob = oob_new(cl.base, &cl.outbound);
+	network = network_new(cl.base, on_network, NULL);
+	sweep = event_new(cl.base, -1, EV_PERSIST, on_sweep, NULL);
+	event_add(sweep, &(struct timeval){ .tv_sec = SWEEP_S });
+}
+
+static void
+run(bool is_managed, bool stdin_close)
+{
+	struct process *process = process_watch(cl.base, is_managed, stdin_close, on_stop, NULL);
+
+	event_base_dispatch(cl.base);
+	process_free(process);
+}
+
+/* In the order of who borrows from whom. */
+static void
+end(void)
+{
+	stop_listening();
+	app_end_all(&cl);
+	route_end_all(&cl);
+	save_memory();
+	memory_free(cl.memory);
+	lookup_cache_free(cl.lookups);
+	bridge_sweep(&cl, 0, true);
+	oob_free(cl.oob);
+	event_free(sweep);
+	network_free(network);
+	event_base_free(cl.base);
+	free(cl.own);
+}
+
+/* ---- launched by a parent ---- */
+
+static void
+listen_for_parent(void)
+{
+	struct sockaddr_storage loopback, bound;
 	char addr[ADDRESS_TEXT_MAX];
 
-	entry = entry_new(&cl, (struct sockaddr *)&loopback, sizeof(loopback), &bound);
-	if (entry == NULL) {
+	address_parse(&loopback, "127.0.0.1", 0);
+	entries[0] = entry_new(&cl, &loopback, NULL, &bound);
+	if (entries[0] == NULL) {
 		pt_line("CMETHOD-ERROR", TRANSPORT " listen: %s", strerror(errno));
 		return;
 	}
+	n_entries = 1;
 	address_text(addr, &bound, address_port(&bound));
 	pt_line("CMETHOD", TRANSPORT " socks5 %s", addr);
 }
@@ -80,9 +138,6 @@ managed(void)
 	struct pt_env env = { 0 };
 	char error[PT_ERROR_MAX] = "";
 	enum pt_result r = pt_env_read(&env, TRANSPORT, error);
-	struct process *process;
-	struct network *network;
-	struct event *sweep;
 	int status;
 
 	if (r == PT_OK && env.server) {
@@ -97,31 +152,142 @@ managed(void)
 	}
 	process_heed_stdin(env.exit_on_stdin_close);
 	log_init(LOG_NOTICE, pt_log);
-	cl.base = event_base_new();
-	cl.outbound = env.out;
-	cl.budget.max = BUDGET;
-	cl.idle = on_idle;
-	cl.oob = oob_new(cl.base, &cl.outbound);
-	network = network_new(cl.base, on_network, NULL);
-	sweep = event_new(cl.base, -1, EV_PERSIST, on_sweep, NULL);
-	event_add(sweep, &(struct timeval){ .tv_sec = SWEEP_S });
+	start(&env.out);
 	pt_status(TRANSPORT, "version", "IMPLEMENTATION", TRANSPORT, "VERSION", SULTRY_VERSION, NULL);
 	if (env.wanted)
-		listen_for_apps();
+		listen_for_parent();
 	pt_line("CMETHODS", "DONE");
-	process = process_watch(cl.base, true, env.exit_on_stdin_close, on_stop, NULL);
-	event_base_dispatch(cl.base);
-
-	entry_free(entry);
-	app_end_all(&cl);
-	bridge_sweep(&cl, 0, true);
-	oob_free(cl.oob);
-	event_free(sweep);
-	network_free(network);
-	process_free(process);
-	event_base_free(cl.base);
+	run(true, env.exit_on_stdin_close);
+	end();
 	pt_env_clear(&env);
 	return PT_EXIT_OK;
+}
+
+static int
+managed_flags(int argc, char **argv)
+{
+	/* Words are ignored: "exec sultry-client managed" is common. */
+	for (int i = 1; i < argc; i++) {
+		if (argv[i][0] == '-') {
+			pt_line("ENV-ERROR", "unknown flag %s", argv[i]);
+			process_linger();
+			return PT_EXIT_ENV;
+		}
+	}
+	return managed();
+}
+
+/* ---- a proxy of its own ---- */
+
+static bool
+add_bridges(const struct client_settings *s)
+{
+	char error[256];
+
+	cl.own = mem_zalloc(s->n_bridges * sizeof(cl.own[0]));
+	for (unsigned i = 0; i < s->n_bridges; i++) {
+		cl.own[i] = bridge_get(&cl, &s->bridges[i].addr, &s->bridges[i].args, error);
+		if (cl.own[i] == NULL) {
+			log_error("bridge %u: %s", i + 1, error);
+			return false;
+		}
+		cl.n_own++;
+	}
+	return true;
+}
+
+static bool
+listen_for_apps(const struct client_settings *s)
+{
+	struct sockaddr_storage bound;
+	char addr[ADDRESS_TEXT_MAX];
+
+	for (unsigned i = 0; i < s->n_listeners; i++) {
+		address_text(addr, &s->listeners[i].addr, address_port(&s->listeners[i].addr));
+		entries[i] = entry_new(&cl, &s->listeners[i].addr, &s->listeners[i], &bound);
+		if (entries[i] == NULL) {
+			log_error("listen on %s: %s", addr, strerror(errno));
+			return false;
+		}
+		n_entries = i + 1;
+		address_text(addr, &bound, address_port(&bound));
+		log_notice("listening on %s", addr);
+	}
+	return true;
+}
+
+static int resolve_status;
+
+static void
+on_resolved(void *arg, const struct lookup_answer *answer)
+{
+	char text[ADDRESS_TEXT_MAX];
+
+	(void)arg;
+	resolve_status = answer->error == ERR_NONE ? 0 : 1;
+	if (answer->error != ERR_NONE)
+		fprintf(stderr, "sultry-client: %s\n", answer->why);
+	for (unsigned i = 0; i < answer->n; i++) {
+		address_ip(text, &answer->addresses[i]);
+		puts(text);
+	}
+	event_base_loopbreak(cl.base);
+}
+
+static int
+serve(const struct client_settings *s)
+{
+	char error[CONFIG_ERROR];
+
+	cl.memory = memory_new(s->state, s->auto_first, (int64_t)time(NULL), error);
+	if (error[0] != '\0')
+		log_warning("what auto had learnt is lost: %s", error);
+	if (!listen_for_apps(s))
+		return 1;
+	process_ready();
+	run(false, false);
+	return 0;
+}
+
+static int
+standalone(int argc, char **argv)
+{
+	struct client_settings s = { 0 };
+	char error[CONFIG_ERROR] = "";
+	int status = 0;
+
+	if (client_settings_read(&s, argc, argv, error) != 0) {
+		fprintf(stderr, "sultry-client: %s\n", error);
+		client_settings_clear(&s);
+		return PT_EXIT_ENV;
+	}
+	if (s.action == CLIENT_HELP)
+		fputs(client_settings_usage, stdout);
+	else if (s.action == CLIENT_VERSION)
+		printf("sultry-client %s\n", SULTRY_VERSION);
+	else if (s.action == CLIENT_CHECK)
+		puts("The settings are good.");
+	if (s.action != CLIENT_RUN && s.action != CLIENT_RESOLVE) {
+		client_settings_clear(&s);
+		return 0;
+	}
+	log_init(s.log, NULL);
+	start(&s.out);
+	cl.rules = &s.rules;
+	cl.token = s.token == NULL ? "" : s.token;
+	cl.lookups = lookup_cache_new();
+	if (!add_bridges(&s)) {
+		status = 1;
+	} else if (s.action == CLIENT_RESOLVE) {
+		lookup_start(cl.lookups, client_bridge(&cl), s.resolve, cl.token, on_resolved, NULL);
+		event_base_dispatch(cl.base);
+		status = resolve_status;
+	} else {
+		status = serve(&s);
+	}
+	end();
+	client_settings_clear(&s);
+	return status;
 }
 
 int
@@ -130,21 +296,7 @@ main(int argc, char **argv)
 	bool is_managed = pt_managed();
 
 	process_start(is_managed);
-	for (int i = 1; i < argc; i++) {
-		if (strcmp(argv[i], "--version") == 0) {
-			printf("sultry-client %s\n", SULTRY_VERSION);
-			return 0;
-		}
-		if (argv[i][0] == '-' && is_managed) {
-			pt_line("ENV-ERROR", "unknown flag %s", argv[i]);
-			process_linger();
-			return PT_EXIT_ENV;
-		}
-		/* Other words are ignored: "exec sultry-client managed" is common. */
-	}
-	if (is_managed)
-		return managed();
-	fprintf(stderr, "sultry-client is started by tor: put this into torrc\n"
-	    "  ClientTransportPlugin sultry exec %s\n", argv[0]);
-	return PT_EXIT_ENV;
+	if (is_managed && !(argc == 2 && strcmp(argv[1], "--version") == 0))
+		return managed_flags(argc, argv);
+	return standalone(argc, argv);
 }

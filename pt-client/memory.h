@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "common/config.h"
 #include "pt-client/rules.h"
 
 #define MEMORY_SITES 1000          /* the one not used for longest goes first */
@@ -24,17 +25,18 @@
 
 struct memory;
 
-/* first: conceal, split or direct. folder: the state folder, NULL to keep nothing; what is
- * in there and still holds at `now` is read. Never NULL; *error is NULL, or says why the file
- * was not read (static, for the log). All times are seconds since 1970. */
+/* first: conceal, split or direct. folder: the state folder, NULL to keep nothing; what the
+ * file in there says, and still holds at `now`, is read. Never NULL; error is "", or says what
+ * is wrong with the file, which then counts as far as it was good. All times are seconds since
+ * 1970. */
 struct memory *memory_new(const char *folder, enum strategy first, int64_t now,
-    const char **error);
+    char error[CONFIG_ERROR]);
 /* Does not save. NULL is fine. */
 void memory_free(struct memory *m);
 
 /* conceal, split or direct. */
 enum strategy memory_ask(struct memory *m, const char *host, int64_t now);
-/* How strategy s did for host. Conceal "did not work" only if the bridge itself, authentic,
+/* How strategy s, which was asked for, did for host. Conceal "did not work" only if the bridge itself, authentic,
  * said that it cannot or will not reach the target: whoever can cut off the bridge must not be
  * able to make us show names. */
 void memory_tell(struct memory *m, const char *host, enum strategy s, bool worked, int64_t now);

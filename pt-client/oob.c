@@ -64,6 +64,7 @@ struct oob_request {
 	int status;
 	unsigned rtt_ms;
 	char error[128];
+	int os_error;
 };
 
 static uint64_t
@@ -223,8 +224,10 @@ explain(struct oob_request *req, CURLcode code)
 		snprintf(req->error, sizeof(req->error), "the proxy answered %ld", proxy);
 	else if (code == CURLE_OK)
 		snprintf(req->error, sizeof(req->error), "the reply ended inside its head");
-	else if (code == CURLE_COULDNT_CONNECT && err != 0)
+	else if (code == CURLE_COULDNT_CONNECT && err != 0) {
+		req->os_error = (int)err;
 		snprintf(req->error, sizeof(req->error), "%s", strerror((int)err));
+	}
 	else
 		snprintf(req->error, sizeof(req->error), "%s", curl_easy_strerror(code));
 }
@@ -327,6 +330,7 @@ on_deliver(evutil_socket_t fd, short what, void *arg)
 		.body = whole && req->got.n > 0 ? (const char *)buffer_data(&req->got) : "",
 		.len = whole ? req->got.n : 0,
 		.error = req->result != OOB_OK ? req->error : NULL,
+		.os_error = req->os_error,
 		.rtt_ms = req->rtt_ms,
 	};
 	req->delivering = true;

@@ -41,9 +41,9 @@ struct client_settings {
 	enum client_action action;
 	char *resolve;
 	struct client_listener listeners[CLIENT_LISTENERS];
-	unsigned n_listeners;     /* at least 1 */
+	unsigned n_listeners;     /* at least 1, but for CLIENT_RESOLVE */
 	struct client_bridge bridges[CLIENT_BRIDGES];
-	unsigned n_bridges;       /* at least 1, unless all rules are without */
+	unsigned n_bridges;       /* at least 1 */
 	struct rules rules;       /* .otherwise: the default strategy */
 	enum strategy auto_first; /* where `auto` starts */
 	char *token;

@@ -5,6 +5,8 @@
 #include <netinet/in.h>
 #include <string.h>
 
+#include "common/mem.h"
+
 enum {
 	VERSION = 5,
 	USERPASS_VERSION = 1,
@@ -24,9 +26,16 @@ socks5_init(struct socks5 *s)
 }
 
 void
+socks5_init_local(struct socks5 *s, const char *user, const char *pass)
+{
+	*s = (struct socks5){ .state = SOCKS5_GREETING, .local = true, .user = user, .pass = pass };
+}
+
+void
 socks5_clear(struct socks5 *s)
 {
 	pt_args_clear(&s->args);
+	mem_wipe(s->msg, sizeof(s->msg)); /* it may hold a password */
 	socks5_init(s);
 }
 
@@ -85,7 +94,7 @@ greeting(struct socks5 *s, struct buffer *out)
 	if (memchr(methods, METHOD_USERPASS, n) != NULL) {
 		send_pair(out, VERSION, METHOD_USERPASS);
 		s->state = SOCKS5_USERPASS;
-	} else if (memchr(methods, METHOD_NONE, n) != NULL) {
+	} else if (memchr(methods, METHOD_NONE, n) != NULL && s->user == NULL) {
 		send_pair(out, VERSION, METHOD_NONE);
 		s->state = SOCKS5_COMMAND;
 	} else {
@@ -94,20 +103,57 @@ greeting(struct socks5 *s, struct buffer *out)
 	}
 }
 
-static void
-userpass(struct socks5 *s, struct buffer *out)
+/* pt-spec section 3.5: where the name alone holds the arguments, the password, which RFC 1929
+ * does not allow to be empty, is one NUL. An escape may lie across the two. */
+static bool
+take_arguments(struct socks5 *s, const char **why)
 {
 	uint8_t *user = s->msg + 2;
 	size_t ulen = s->msg[1], plen = user[ulen];
 	const uint8_t *pass = user + ulen + 1;
-	const char *why = "empty SOCKS user name";
 
-	/* pt-spec section 3.5: where the name alone holds the arguments, the password, which
-	 * RFC 1929 does not allow to be empty, is one NUL. An escape may lie across the two. */
+	*why = "empty SOCKS user name";
 	if (plen == 1 && pass[0] == '\0')
 		plen = 0;
 	memmove(user + ulen, pass, plen);
-	if (ulen == 0 || !pt_args_parse(&s->args, user, ulen + plen, &why)) {
+	return ulen > 0 && pt_args_parse(&s->args, user, ulen + plen, why);
+}
+
+/* Whether n bytes are `word`, in a time that depends on neither. */
+static bool
+same_word(const uint8_t *p, size_t n, const char *word)
+{
+	uint8_t a[256] = { (uint8_t)n }, b[256] = { (uint8_t)strlen(word) };
+	bool same;
+
+	memcpy(a + 1, p, n);
+	memcpy(b + 1, word, b[0]);
+	same = mem_equal(a, b, sizeof(a));
+	mem_wipe(a, sizeof(a));
+	mem_wipe(b, sizeof(b));
+	return same;
+}
+
+static bool
+check_password(const struct socks5 *s, const char **why)
+{
+	const uint8_t *user = s->msg + 2, *pass = user + s->msg[1] + 1;
+	bool user_ok, pass_ok;
+
+	*why = "wrong SOCKS user or password";
+	if (s->user == NULL)
+		return true;
+	user_ok = same_word(user, s->msg[1], s->user);
+	pass_ok = same_word(pass, pass[-1], s->pass);
+	return user_ok && pass_ok;
+}
+
+static void
+userpass(struct socks5 *s, struct buffer *out)
+{
+	const char *why;
+
+	if (s->local ? !check_password(s, &why) : !take_arguments(s, &why)) {
 		send_pair(out, USERPASS_VERSION, 1);
 		fail(s, why);
 		return;

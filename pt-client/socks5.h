@@ -4,6 +4,7 @@
 #ifndef SULTRY_PT_CLIENT_SOCKS5_H
 #define SULTRY_PT_CLIENT_SOCKS5_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
@@ -15,6 +16,7 @@
 enum socks5_rep {
 	SOCKS5_REP_OK = 0,
 	SOCKS5_REP_FAILURE = 1,
+	SOCKS5_REP_NOT_ALLOWED = 2,      /* never to a PT parent, see socks5_rep_for_errno */
 	SOCKS5_REP_NET_UNREACHABLE = 3,
 	SOCKS5_REP_HOST_UNREACHABLE = 4, /* also: the name does not resolve */
 	SOCKS5_REP_REFUSED = 5,
@@ -45,12 +47,18 @@ struct socks5 {
 	const char *why;
 
 	/* Private: the message that is being read, 513 being the longest (RFC 1929). */
+	bool local;
+	const char *user, *pass;
 	enum socks5_state state;
 	uint8_t msg[513];
 	size_t n;
 };
 
 void socks5_init(struct socks5 *s);
+/* For a proxy of our own, where username and password are no arguments: what they must be
+ * (1 to 255 bytes each; borrowed; compared in constant time), or NULL, NULL: any will do, as
+ * from programs that use them to keep their streams apart. */
+void socks5_init_local(struct socks5 *s, const char *user, const char *pass);
 void socks5_clear(struct socks5 *s);
 /* Takes some of n bytes from the client, *used of them: never one behind the request.
  * Appends what is to be sent to `out`. After REQUEST or BAD it takes nothing more and

@@ -25,9 +25,7 @@ struct split {
 	/* Private. */
 	enum split_result result;
 	struct tls_record record;
-	struct buffer hello;     /* the bodies of the records so far */
-	size_t name, name_n;     /* where the name stands in it; name_n 0: not known yet */
-	bool whole;              /* the message is there, its last record perhaps not */
+	size_t name, name_n; /* where the name stands in the message; name_n 0: not known yet */
 };
 
 /* Takes the next n bytes of the app's stream. After SPLIT_CUT or SPLIT_PLAIN none may follow:

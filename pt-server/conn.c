@@ -11,7 +11,8 @@
 #include "common/mem.h"
 
 #define QUIET_MS 2
-#define OPEN_HOLD_MS 15000
+#define OPEN_HOLD_MS 5000  /* for the answer to a whole ClientHello */
+#define OPEN_PAUSE_MS 100  /* for the answer to something that may have to go on */
 #define POLL_HOLD_MS 25000
 #define OOB_RTT_MS 100 /* of a client that polls, for the credit: a guess */
 
@@ -315,7 +316,7 @@ on_target(void *arg, evutil_socket_t fd, const struct sockaddr_storage *to, enum
 	if (to != NULL)
 		c->reached = *to;
 	local_start(&c->local, c->srv->base, fd, &c->s, moved, c);
-	hold(c, OPEN_HOLD_MS);
+	hold(c, tls_tracker_asked(c->s.tracker) ? OPEN_HOLD_MS : OPEN_PAUSE_MS);
 	pump(c);
 }
 

@@ -18,6 +18,7 @@
 #include <event2/keyvalq_struct.h>
 #include <event2/listener.h>
 
+#include "common/address.h"
 #include "common/log.h"
 #include "common/mem.h"
 #include "common/net/tls_bev.h"
@@ -256,8 +257,8 @@ static void
 find_addr(const struct https *https, struct evhttp_request *ev, struct sockaddr_storage *addr)
 {
 	const struct https_config *config = &https->config;
-	const struct sockaddr *from =
-		evhttp_connection_get_addr(evhttp_request_get_connection(ev));
+	struct evhttp_connection *conn = evhttp_request_get_connection(ev);
+	const struct sockaddr *from = evhttp_connection_get_addr(conn);
 
 	memset(addr, 0, sizeof(*addr));
 	if (from->sa_family == AF_INET)
@@ -265,9 +266,12 @@ find_addr(const struct https *https, struct evhttp_request *ev, struct sockaddr_
 	else if (from->sa_family == AF_INET6)
 		memcpy(addr, from, sizeof(struct sockaddr_in6));
 	if (config->peer != NULL && is_loopback(from)) {
-		struct sockaddr_storage behind = { 0 };
+		struct sockaddr_storage behind = { 0 }, to = { 0 };
+		socklen_t len = sizeof(to);
 
-		if (config->peer(config->arg, from, &behind) == 0)
+		if (getsockname(bufferevent_getfd(evhttp_connection_get_bufferevent(conn)),
+				(struct sockaddr *)&to, &len) == 0 &&
+		    config->peer(config->arg, from, address_port(&to), &behind) == 0)
 			*addr = behind;
 	}
 	if (https->trusts && prefix_holds(&https->trusted, (struct sockaddr *)addr))

@@ -4,6 +4,7 @@
 #define SULTRY_PT_SERVER_HTTPS_H
 
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/socket.h>
 
 #define HTTPS_BODY_MAX (256u * 1024)   /* bytes of a request's body */
@@ -24,10 +25,11 @@ struct https_config {
 	 * session and body are borrowed for the call. */
 	void (*api)(void *arg, struct https_request *req, const char *session, const char *body,
 		    size_t len);
-	/* Who is behind a connection that was accepted from the loopback address
-	 * `from`, e.g. the front's splice. 0 and *addr, or -1: nobody known, `from`
-	 * itself counts. May be NULL. */
-	int (*peer)(void *arg, const struct sockaddr *from, struct sockaddr_storage *addr);
+	/* Who is behind a connection from the loopback address `from` to our port
+	 * `to_port`, e.g. the front's splice. 0 and *addr, or -1: nobody known,
+	 * `from` itself counts. May be NULL. */
+	int (*peer)(void *arg, const struct sockaddr *from, uint16_t to_port,
+		    struct sockaddr_storage *addr);
 	void *arg;
 	/* An address, or a prefix such as "192.0.2.0/24", whose X-Forwarded-For is
 	 * believed: its last entry names the client. NULL: none is. */

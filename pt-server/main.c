@@ -30,6 +30,7 @@ static struct server srv;
 static struct front *fronts[SETTINGS_LISTEN_MAX];
 static unsigned n_fronts;
 static struct event *tick;
+static uint16_t inner_port; /* of the listener that strangers are spliced to */
 static bool draining;
 
 static void
@@ -77,9 +78,13 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 }
 
 static int
-peer(void *arg, const struct sockaddr *from, struct sockaddr_storage *addr)
+peer(void *arg, const struct sockaddr *from, uint16_t to_port, struct sockaddr_storage *addr)
 {
 	(void)arg;
+	/* Only the built-in fallback has splices before it: to another listener the same
+	 * local port may belong to somebody else. */
+	if (to_port != inner_port)
+		return -1;
 	for (unsigned i = 0; i < n_fronts; i++)
 		if (front_peer(fronts[i], from, addr) == 0)
 			return 0;
@@ -109,7 +114,10 @@ start_https(const struct options *o, struct sockaddr_storage *inner, char error[
 	if (o->oob.ss_family != AF_UNSPEC &&
 	    https_listen(srv.https, (const struct sockaddr *)&o->oob, address_len(&o->oob), NULL, error) != 0)
 		return -1;
-	return https_listen(srv.https, (struct sockaddr *)&loopback, sizeof(loopback), inner, error);
+	if (https_listen(srv.https, (struct sockaddr *)&loopback, sizeof(loopback), inner, error) != 0)
+		return -1;
+	inner_port = address_port(inner);
+	return 0;
 }
 
 /* That of either family, or none given. */

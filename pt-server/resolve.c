@@ -341,7 +341,7 @@ on_query(int result, char type, int count, int ttl, void *addresses, void *arg)
 		start_timer(&l->early, v6 ? 0 : A_ALONE_MS);
 }
 
-static bool
+static void
 ask(struct lookup *l, bool v6)
 {
 	struct query *query = mem_zalloc(sizeof(*query));
@@ -352,12 +352,10 @@ ask(struct lookup *l, bool v6)
 	query->request = v6 ?
 	    evdns_base_resolve_ipv6(dns, l->name, DNS_QUERY_NO_SEARCH, on_query, query) :
 	    evdns_base_resolve_ipv4(dns, l->name, DNS_QUERY_NO_SEARCH, on_query, query);
-	if (query->request == NULL) {
+	if (query->request != NULL)
+		l->queries[v6] = query;
+	else
 		free(query);
-		return false;
-	}
-	l->queries[v6] = query;
-	return true;
 }
 
 static struct lookup *
@@ -373,9 +371,12 @@ look_up(struct resolver *r, const char *name)
 	evtimer_assign(&l->end, r->base, on_end, l);
 	LIST_INSERT_HEAD(&r->lookups, l, link);
 	r->n_lookups++;
+	if (evdns_base_count_nameservers(r->dns) > 0) {
+		ask(l, true);
+		ask(l, false);
+	}
 	/* Not even asked: ends at once, from the loop. */
-	start_timer(&l->end, evdns_base_count_nameservers(r->dns) > 0 && (ask(l, true) | ask(l, false)) ?
-	    r->timeout_ms : 0);
+	start_timer(&l->end, l->queries[0] != NULL || l->queries[1] != NULL ? r->timeout_ms : 0);
 	return l;
 }
 

@@ -5,7 +5,9 @@
 
 #include <arpa/inet.h>
 #include <event2/event.h>
+#include <stdio.h>
 #include <strings.h>
+#include <sys/queue.h>
 #include <unistd.h>
 
 #include "common/bytes.h"
@@ -39,11 +41,14 @@ struct dns_server {
 	evutil_socket_t fd;
 	struct sockaddr_storage at;
 	struct event *readable;
+	LIST_HEAD(, dns_late) late; /* answers to come */
 	unsigned queries; /* seen in all */
 };
 
 struct dns_late {
+	LIST_ENTRY(dns_late) link;
 	struct dns_server *s;
+	struct event *due;
 	uint8_t out[2048];
 	size_t n;
 	struct sockaddr_storage to;
@@ -144,6 +149,14 @@ dns_reply(const struct dns_row *row, bool v6, const uint8_t *q, size_t question_
 }
 
 static inline void
+dns_drop_late(struct dns_late *l)
+{
+	LIST_REMOVE(l, link);
+	event_free(l->due);
+	free(l);
+}
+
+static inline void
 dns_send_late(evutil_socket_t fd, short what, void *arg)
 {
 	struct dns_late *l = arg;
@@ -151,7 +164,7 @@ dns_send_late(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	sendto(l->s->fd, l->out, l->n, 0, (struct sockaddr *)&l->to, sizeof(l->to));
-	free(l);
+	dns_drop_late(l);
 }
 
 static inline void
@@ -169,8 +182,9 @@ dns_send(struct dns_server *s, const uint8_t *out, size_t n, const struct sockad
 	memcpy(l->out, out, n);
 	l->n = n;
 	l->to = *to;
-	event_base_once(s->base, -1, EV_TIMEOUT, dns_send_late, l,
-	    &(struct timeval){ .tv_sec = late_ms / 1000, .tv_usec = late_ms % 1000 * 1000 });
+	l->due = evtimer_new(s->base, dns_send_late, l);
+	event_add(l->due, &(struct timeval){ .tv_sec = late_ms / 1000, .tv_usec = late_ms % 1000 * 1000 });
+	LIST_INSERT_HEAD(&s->late, l, link);
 }
 
 static inline void
@@ -224,6 +238,7 @@ dns_start(struct dns_server *s, struct event_base *base, const struct dns_row *r
 	socklen_t len = sizeof(s->at);
 
 	*s = (struct dns_server){ .base = base, .rows = rows };
+	LIST_INIT(&s->late);
 	s->fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
 	ck_assert_int_eq(bind(s->fd, (struct sockaddr *)&any, sizeof(any)), 0);
 	ck_assert_int_eq(getsockname(s->fd, (struct sockaddr *)&s->at, &len), 0);
@@ -234,6 +249,8 @@ dns_start(struct dns_server *s, struct event_base *base, const struct dns_row *r
 static inline void
 dns_stop(struct dns_server *s)
 {
+	while (!LIST_EMPTY(&s->late))
+		dns_drop_late(LIST_FIRST(&s->late));
 	event_free(s->readable);
 	close(s->fd);
 }

@@ -9,6 +9,7 @@
 #include "tests/sockets.h"
 
 static struct server srv;
+static struct front *front;
 static evutil_socket_t fallback;
 static struct sockaddr_storage bound;
 
@@ -24,14 +25,14 @@ start(void)
 	srv.budget.max = 64 * 1024 * 1024;
 	pad_scheme_init(&srv.pad, (const uint8_t[NOISE_KEY]){ 9 });
 	fallback = listen_tcp(&at);
-	srv.front = front_new(&srv, (struct sockaddr *)&any, sizeof(any), &at, &bound, error);
-	ck_assert_msg(srv.front != NULL, "%s", error);
+	front = front_new(&srv, (struct sockaddr *)&any, sizeof(any), &at, &bound, error);
+	ck_assert_msg(front != NULL, "%s", error);
 }
 
 static void
 stop(void)
 {
-	front_free(srv.front);
+	front_free(front);
 	while (sessions_any(srv.sessions) != NULL)
 		conn_free(sessions_any(srv.sessions));
 	sessions_free(srv.sessions);
@@ -77,6 +78,7 @@ new_session(void)
 	session_init(&c->s, SESSION_SERVER, &srv.budget);
 	c->quiet = evtimer_new(srv.base, NULL, NULL);
 	c->hold = evtimer_new(srv.base, NULL, NULL);
+	c->allow = evtimer_new(srv.base, NULL, NULL);
 	mem_random(c->keys.direct, sizeof(c->keys.direct));
 	ck_assert(sessions_add(srv.sessions, &c->entry, c, 1));
 	sessions_set_epochs(srv.sessions, &c->entry, c->keys.direct, 0);
@@ -546,14 +548,14 @@ START_TEST(peers)
 	getsockname(client, (struct sockaddr *)&a, &len);
 	len = sizeof(from);
 	getpeername(far, (struct sockaddr *)&from, &len);
-	ck_assert_int_eq(front_peer(srv.front, (struct sockaddr *)&from, &found), 0);
+	ck_assert_int_eq(front_peer(front, (struct sockaddr *)&from, &found), 0);
 	ck_assert(address_equal(&found, &a));
 	memset(&b, 0, sizeof(b));
 	len = sizeof(b);
 	getsockname(client2, (struct sockaddr *)&b, &len);
-	ck_assert_int_eq(front_peer(srv.front, (struct sockaddr *)&b, &found), -1);
+	ck_assert_int_eq(front_peer(front, (struct sockaddr *)&b, &found), -1);
 	part(client, far);
-	ck_assert_int_eq(front_peer(srv.front, (struct sockaddr *)&from, &found), -1);
+	ck_assert_int_eq(front_peer(front, (struct sockaddr *)&from, &found), -1);
 	part(client2, far2);
 	stop();
 }
@@ -590,8 +592,8 @@ START_TEST(ends_with_all_its_splices)
 	send_all(srv.base, client[1], (const uint8_t *)"x", 1);
 	send_all(srv.base, client[2], (const uint8_t *)"\x17\x03", 2);
 	arrives(far[1], (const uint8_t *)"x", 1);
-	front_free(srv.front);
-	srv.front = NULL;
+	front_free(front);
+	front = NULL;
 	for (int i = 0; i < 3; i++) {
 		ck_assert_int_eq(read_end(srv.base, client[i]), 0);
 		ck_assert_int_eq(read_end(srv.base, far[i]), 0);

@@ -88,8 +88,9 @@ api(void *arg, struct https_request *req, const char *session, const char *body,
 static struct sockaddr_storage peer_is; /* AF_UNSPEC: nobody is known */
 
 static int
-peer(void *arg, const struct sockaddr *from, struct sockaddr_storage *addr)
+peer(void *arg, const struct sockaddr *from, uint16_t to_port, struct sockaddr_storage *addr)
 {
+	(void)to_port;
 	(void)arg;
 	ck_assert_int_eq(from->sa_family, AF_INET);
 	ck_assert_int_ne(((const struct sockaddr_in *)from)->sin_port, 0);

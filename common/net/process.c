@@ -13,6 +13,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "common/log.h"
 #include "common/mem.h"
 
 #define LINGER_MS 250
@@ -47,6 +48,14 @@ on_wake(int number)
 	(void)number;
 }
 
+/* Libevent's own words: stderr may be nobody's, and full. */
+static void
+on_libevent(int severity, const char *msg)
+{
+	(void)severity;
+	log_debug("libevent: %s", msg);
+}
+
 void
 process_start(bool managed)
 {
@@ -62,6 +71,7 @@ process_start(bool managed)
 		close(fd);
 	umask(077);
 	signal(SIGPIPE, SIG_IGN);
+	event_set_log_callback(on_libevent);
 	signal(SIGTERM, on_early_end);
 	signal(SIGINT, on_early_end);
 	if (managed)

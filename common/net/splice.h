@@ -1,0 +1,52 @@
+/* Two sockets whose bytes are passed to each other as they are: an end of stream as such, a
+ * reset as a reset, and no more than QUEUE_MAX bytes on the way to a slow end. */
+#ifndef SULTRY_COMMON_NET_SPLICE_H
+#define SULTRY_COMMON_NET_SPLICE_H
+
+#include <event2/event.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct bufferevent;
+struct evbuffer;
+
+struct splice_config {
+	size_t held_max;         /* bytes that end 0 may say before the splice is open */
+	unsigned stall_s;        /* an end that takes nothing for so long is given up; 0: never */
+	unsigned half_closed_s;  /* how long end 0 may speak on after end 1 has ended; 0: for ever */
+	/* Until the splice is open: an end has said something or ended. If one has ended, this
+	 * has to open the splice, or to end it. */
+	void (*look)(void *arg);
+	/* Nothing moves any more, after a reset or in good order: the owner calls splice_clear, and
+	 * may free what holds the splice. Never from inside a splice_... call but splice_open. */
+	void (*over)(void *arg, bool reset);
+};
+
+/* Embedded in its owner. */
+struct splice {
+	const struct splice_config *cfg;
+	void *arg;
+	bool open, broken, connected;
+	struct splice_end {
+		evutil_socket_t fd;
+		struct bufferevent *bev;
+		bool eof;
+		uint64_t passed; /* bytes read from it and passed on */
+		uint8_t first;   /* the first of them */
+	} end[2];
+};
+
+/* Takes both sockets, non-blocking; end 1 may still be connecting. cfg is borrowed. */
+void splice_init(struct splice *s, struct event_base *base, evutil_socket_t end0,
+    evutil_socket_t end1, const struct splice_config *cfg, void *arg);
+/* What end 0 has said so far, for look: what is drained from it is not passed on. */
+struct evbuffer *splice_held(const struct splice *s);
+/* From now on bytes flow. p: n bytes for end 1 ahead of those held; copied. */
+void splice_open(struct splice *s, const void *p, size_t n);
+/* Closes both sockets, orderly or with a reset. */
+void splice_clear(struct splice *s, bool reset);
+/* The same, but for the socket of end 0, which it returns. */
+evutil_socket_t splice_take(struct splice *s);
+
+#endif
