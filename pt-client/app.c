@@ -59,6 +59,7 @@ app_free(struct app *a)
 	if (a->watch != NULL)
 		event_free(a->watch);
 	event_free(a->timer);
+	event_free(a->linger);
 	event_free(a->reap);
 	event_free(a->accept);
 	session_clear(&a->s);
@@ -166,11 +167,17 @@ on_timer(evutil_socket_t fd, short what, void *arg)
 		app_start_open(a);
 	else if (a->state == APP_OPENING)
 		app_fail(a, SOCKS5_REP_TTL_EXPIRED, "the bridge did not answer in time");
-	else if (a->local.fd < 0)
-		app_finish(a);
 	else
 		a->hello_due = true;
 	app_pump(a);
+}
+
+static void
+on_linger(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	app_finish(arg);
 }
 
 void
@@ -197,8 +204,8 @@ app_pump(struct app *a)
 		return;
 	if (a->s.close_confirmed)
 		app_finish(a);
-	else if (a->s.close_out != CLOSE_NONE && !event_pending(a->timer, EV_TIMEOUT, NULL))
-		app_after(a->timer, LINGER_MS);
+	else if (a->s.close_out != CLOSE_NONE && !event_pending(a->linger, EV_TIMEOUT, NULL))
+		app_after(a->linger, LINGER_MS);
 }
 
 /* ---- start ---- */
@@ -235,6 +242,7 @@ app_start(struct client *cl, struct bridge *b, const struct request *req, const 
 	slot_init(a, &a->push, app_on_retry);
 	slot_init(a, &a->poll, app_on_retry);
 	a->timer = evtimer_new(cl->base, on_timer, a);
+	a->linger = evtimer_new(cl->base, on_linger, a);
 	a->reap = evtimer_new(cl->base, on_reap, a);
 	a->accept = evtimer_new(cl->base, app_on_accept, a);
 	a->waiter = (struct bridge_waiter){ .turn = app_on_turn, .arg = a };

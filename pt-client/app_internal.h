@@ -39,7 +39,8 @@ struct app {
 	enum app_state state;
 	evutil_socket_t fd;    /* before local has it */
 	struct event *watch;   /* does the app hang up before it is answered? */
-	struct event *timer;   /* FIRST_BYTES, then OPEN, CUTOVER_WAIT, LINGER */
+	struct event *timer;   /* FIRST_BYTES, then OPEN, then CUTOVER_WAIT */
+	struct event *linger;  /* the app is gone; how long its close is still offered */
 	struct event *reap;
 	enum request_kind kind;
 	char host[MSG_HOST_MAX + 1]; /* "": the bridge's own target */

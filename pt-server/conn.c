@@ -242,11 +242,13 @@ charge(struct conn *c)
 {
 	uint64_t now, wait_ms = 0;
 
-	if (c->user.user == NULL || c->local.fd < 0)
+	if (c->user.user == NULL)
 		return;
 	now = local_now();
 	user_bytes(c->user.user, (size_t)(c->local.moved_bytes - c->charged), now);
 	c->charged = c->local.moved_bytes;
+	if (c->local.fd < 0)
+		return;
 	c->local.allowance = user_allowance(c->user.user, now, &wait_ms);
 	if (c->local.allowance == 0 && !event_pending(c->allow, EV_TIMEOUT, NULL))
 		event_add(c->allow, &(struct timeval){ .tv_sec = (time_t)(wait_ms / 1000),
@@ -455,6 +457,19 @@ conn_hello(struct conn *c, const struct sessions_tag *tag, evutil_socket_t fd,
 		drop_direct(c);
 	answer_poll(c, false);
 	pump(c);
+}
+
+static void
+pump_one(struct conn *c, void *arg)
+{
+	(void)arg;
+	pump(c);
+}
+
+void
+conn_pump_all(struct server *srv)
+{
+	sessions_each(srv->sessions, pump_one, NULL);
 }
 
 void

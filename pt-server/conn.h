@@ -63,6 +63,8 @@ void conn_bad_exchange(struct conn *c, struct https_request *req);
 /* An authentic hello: takes fd; frames are the hello's, rest what came behind it. */
 void conn_hello(struct conn *c, const struct sessions_tag *tag, evutil_socket_t fd,
     struct reader *frames, const uint8_t *rest, size_t n);
+/* All look again at what they may do. */
+void conn_pump_all(struct server *srv);
 void conn_free(struct conn *c);
 
 /* Answers a handshake whose message 1 was read; the caller goes on with keys if it

@@ -1,4 +1,4 @@
-/* The pages of the decoy site. */
+/* The pages of a site that is made up (pt-server/site.h shows them). */
 #ifndef SULTRY_PT_SERVER_DECOY_H
 #define SULTRY_PT_SERVER_DECOY_H
 

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include "common/address.h"
@@ -24,6 +25,10 @@
  * half open after the fallback has closed: a kernel forgets such a one too. */
 #define STALL_S 120
 #define HALF_CLOSED_S 60
+/* A splice takes two descriptors, and one more in the built-in HTTPS server; a quarter
+ * is left for sessions and their targets. */
+#define SPLICES_MAX 4096
+#define DESCRIPTORS_PER_SPLICE 4
 
 /* A connection to the public port, and the one to the fallback that was opened with it. */
 struct splice {
@@ -47,7 +52,11 @@ struct front {
 	struct event *resume;
 	struct sockaddr_storage fallback;
 	struct splice_list all, by_port[PORT_BUCKETS];
+	unsigned max;                 /* splices, of all fronts together */
 };
+
+static unsigned n_splices;
+static bool full; /* that was logged */
 
 static void
 splice_free(struct splice *sp, bool reset)
@@ -55,6 +64,9 @@ splice_free(struct splice *sp, bool reset)
 	const struct linger now = { .l_onoff = 1 };
 
 	LIST_REMOVE(sp, link);
+	n_splices--;
+	if (n_splices <= sp->front->max / 2)
+		full = false;
 	if (sp->port != 0)
 		LIST_REMOVE(sp, by_port);
 	/* Inside its own callback a bufferevent is freed later; its events must go now,
@@ -285,6 +297,18 @@ remember_port(struct splice *sp)
 		LIST_INSERT_HEAD(&sp->front->by_port[sp->port % PORT_BUCKETS], sp, by_port);
 }
 
+/* Strangers must not take the descriptors that sessions need. */
+static bool
+is_full(const struct front *f)
+{
+	if (n_splices < f->max)
+		return false;
+	if (!full)
+		log_warning("public port: %u connections; more are closed at once", n_splices);
+	full = true;
+	return true;
+}
+
 static void
 on_accept(struct evconnlistener *l, evutil_socket_t fd, struct sockaddr *addr, int len, void *arg)
 {
@@ -292,10 +316,12 @@ on_accept(struct evconnlistener *l, evutil_socket_t fd, struct sockaddr *addr, i
 	struct splice *sp;
 	const struct timeval stall = { .tv_sec = STALL_S };
 	const struct sockaddr *to = (struct sockaddr *)&f->fallback;
-	evutil_socket_t out = socket(to->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	evutil_socket_t out = -1;
 	const int one = 1;
 
 	(void)l;
+	if (!is_full(f))
+		out = socket(to->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (out < 0 || (connect(out, to, address_len(&f->fallback)) != 0 && errno != EINPROGRESS)) {
 		if (out >= 0)
 			evutil_closesocket(out);
@@ -309,6 +335,7 @@ on_accept(struct evconnlistener *l, evutil_socket_t fd, struct sockaddr *addr, i
 	sp->fallback_fd = out;
 	address_copy(&sp->addr, addr, (socklen_t)len);
 	LIST_INSERT_HEAD(&f->all, sp, link);
+	n_splices++;
 	remember_port(sp);
 	sp->client = bufferevent_socket_new(f->srv->base, fd, 0);
 	sp->fallback = bufferevent_socket_new(f->srv->base, out, 0);
@@ -346,6 +373,17 @@ on_resume(evutil_socket_t fd, short what, void *arg)
 	evconnlistener_enable(f->listener);
 }
 
+static unsigned
+splices_max(void)
+{
+	struct rlimit lim;
+	rlim_t n = SPLICES_MAX;
+
+	if (getrlimit(RLIMIT_NOFILE, &lim) == 0 && lim.rlim_cur / DESCRIPTORS_PER_SPLICE < n)
+		n = lim.rlim_cur / DESCRIPTORS_PER_SPLICE;
+	return n > 0 ? (unsigned)n : 1;
+}
+
 struct front *
 front_new(struct server *srv, const struct sockaddr *addr, socklen_t len,
     const struct sockaddr_storage *fallback, struct sockaddr_storage *bound, char error[256])
@@ -360,6 +398,7 @@ front_new(struct server *srv, const struct sockaddr *addr, socklen_t len,
 	f = mem_zalloc(sizeof(*f));
 	f->srv = srv;
 	f->fallback = *fallback;
+	f->max = splices_max();
 	LIST_INIT(&f->all);
 	f->listener = evconnlistener_new(srv->base, on_accept, f,
 	    LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fd);

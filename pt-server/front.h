@@ -8,7 +8,8 @@
 struct front;
 
 /* Listens on addr (port 0: any); *bound says where. fallback: where strangers go.
- * NULL: error says why. */
+ * NULL: error says why. Of the connections of all fronts, a quarter of RLIMIT_NOFILE (as
+ * it is now) and at most 4096 may be strangers' or undecided; more are closed at once. */
 struct front *front_new(struct server *srv, const struct sockaddr *addr, socklen_t len,
     const struct sockaddr_storage *fallback, struct sockaddr_storage *bound, char error[256]);
 void front_free(struct front *f);

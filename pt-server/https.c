@@ -22,7 +22,7 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "common/net/tls_bev.h"
-#include "pt-server/decoy.h"
+#include "pt-server/site.h"
 
 #define SESSION_MAX 64 /* characters of a path's last segment */
 #define LISTENERS_MAX 8
@@ -47,7 +47,7 @@ struct https {
 	char *path;
 	bool trusts;
 	struct prefix trusted;
-	char *home, *not_found;
+	struct site *site;
 	struct listener listeners[LISTENERS_MAX];
 	unsigned n_listeners;
 };
@@ -64,41 +64,75 @@ static struct https *servers;
 
 /* --- replies ------------------------------------------------------------- */
 
-/* Every reply that is ours. No Server header: TLS and evhttp's own error pages
- * would contradict any name. */
 static void
-reply(struct evhttp_request *ev, int code, const char *reason, const char *type, const char *body,
-      size_t len)
+on_sent(const void *body, size_t len, void *site)
 {
-	struct evkeyvalq *headers = evhttp_request_get_output_headers(ev);
-	char date[64], length[24];
-	struct evbuffer *content = NULL;
-
-	evutil_date_rfc1123(date, sizeof(date), NULL);
-	snprintf(length, sizeof(length), "%zu", len);
-	evhttp_add_header(headers, "Date", date);
-	evhttp_add_header(headers, "Content-Type", type);
-	evhttp_add_header(headers, "Content-Length", length);
-	if (evhttp_request_get_command(ev) != EVHTTP_REQ_HEAD) {
-		content = evbuffer_new();
-		if (content == NULL || evbuffer_add(content, body, len) != 0)
-			abort();
-	}
-	evhttp_send_reply(ev, code, reason, content);
-	if (content != NULL)
-		evbuffer_free(content);
+	(void)body;
+	(void)len;
+	site_free(site);
 }
 
+/* A page of the site is not copied: any stranger may ask for many and read slowly. */
 static void
-reply_html(struct evhttp_request *ev, int code, const char *reason, const char *html)
+add_body(struct evbuffer *content, const struct site_page *page, struct site *site)
 {
-	reply(ev, code, reason, "text/html; charset=utf-8", html, strlen(html));
+	int rc;
+
+	if (site == NULL) {
+		rc = evbuffer_add(content, page->body, page->len);
+	} else {
+		site_hold(site);
+		rc = evbuffer_add_reference(content, page->body, page->len, on_sent, site);
+	}
+	if (rc != 0)
+		abort();
+}
+
+/* Every reply that is ours; the page is borrowed for the call unless it is the site's.
+ * No Server header: TLS and evhttp's own error pages would contradict any name. */
+static void
+reply(struct evhttp_request *ev, int code, const char *reason, const struct site_page *page,
+      struct site *site)
+{
+	struct evkeyvalq *headers = evhttp_request_get_output_headers(ev);
+	struct evbuffer *content = evbuffer_new();
+	char date[64], length[24];
+
+	if (content == NULL)
+		abort();
+	evutil_date_rfc1123(date, sizeof(date), NULL);
+	evhttp_add_header(headers, "Date", date);
+	if (code != HTTP_NOTMODIFIED) {
+		snprintf(length, sizeof(length), "%zu", page->len);
+		evhttp_add_header(headers, "Content-Type", page->type);
+		evhttp_add_header(headers, "Content-Length", length);
+		if (evhttp_request_get_command(ev) != EVHTTP_REQ_HEAD && page->len > 0)
+			add_body(content, page, site);
+	}
+	if (page->etag[0] != '\0') {
+		evhttp_add_header(headers, "Last-Modified", page->modified);
+		evhttp_add_header(headers, "ETag", page->etag);
+	}
+	evhttp_send_reply(ev, code, reason, content);
+	evbuffer_free(content);
 }
 
 static void
 reply_unknown(const struct https *https, struct evhttp_request *ev)
 {
-	reply_html(ev, HTTP_NOTFOUND, "Not Found", https->not_found);
+	reply(ev, HTTP_NOTFOUND, "Not Found", site_missing(https->site), https->site);
+}
+
+static void
+reply_page(const struct https *https, struct evhttp_request *ev, const struct site_page *page)
+{
+	const struct evkeyvalq *headers = evhttp_request_get_input_headers(ev);
+
+	if (site_not_modified(page, evhttp_find_header(headers, "If-None-Match"),
+			      evhttp_find_header(headers, "If-Modified-Since")))
+		reply(ev, HTTP_NOTMODIFIED, "Not Modified", page, https->site);
+	else
+		reply(ev, HTTP_OK, "OK", page, https->site);
 }
 
 /* --- the requests that the API owns -------------------------------------- */
@@ -135,10 +169,11 @@ request_release(struct https_request *req)
 void
 https_reply_json(struct https_request *req, const char *json, size_t len)
 {
+	const struct site_page page = { .type = "application/json", .body = json, .len = len };
 	struct evhttp_request *ev = request_release(req);
 
 	if (ev != NULL)
-		reply(ev, HTTP_OK, "OK", "application/json", json, len);
+		reply(ev, HTTP_OK, "OK", &page, NULL);
 }
 
 void
@@ -324,13 +359,18 @@ on_request(struct evhttp_request *ev, void *arg)
 	struct https *https = arg;
 	enum evhttp_cmd_type method = evhttp_request_get_command(ev);
 	const char *path = evhttp_uri_get_path(evhttp_request_get_evhttp_uri(ev));
+	const struct site_page *page = NULL;
 	const char *session;
 
 	evhttp_connection_set_closecb(evhttp_request_get_connection(ev), on_close, NULL);
-	if (method == EVHTTP_REQ_POST && is_api(https, path, &session))
+	if (method == EVHTTP_REQ_POST && is_api(https, path, &session)) {
 		call_api(https, ev, session);
-	else if ((method == EVHTTP_REQ_GET || method == EVHTTP_REQ_HEAD) && strcmp(path, "/") == 0)
-		reply_html(ev, HTTP_OK, "OK", https->home);
+		return;
+	}
+	if (method == EVHTTP_REQ_GET || method == EVHTTP_REQ_HEAD)
+		page = site_find(https->site, path);
+	if (page != NULL)
+		reply_page(https, ev, page);
 	else
 		reply_unknown(https, ev);
 }
@@ -373,8 +413,6 @@ https_new(struct event_base *base, const struct https_config *config, char error
 	https->base = base;
 	https->config = *config;
 	https->path = mem_strdup(config->base);
-	https->home = decoy_home(config->base);
-	https->not_found = decoy_not_found(config->base);
 	https->trusts = config->trusted_proxy != NULL;
 	if (config->base[0] != '/' || config->base[1] == '\0' ||
 	    config->base[strlen(config->base) - 1] == '/') {
@@ -385,6 +423,9 @@ https_new(struct event_base *base, const struct https_config *config, char error
 		snprintf(error, 256, "trusted_proxy is neither an address nor a prefix");
 		goto fail;
 	}
+	https->site = site_new(config->decoy, config->base, error);
+	if (https->site == NULL)
+		goto fail;
 	https->tls = tls_ctx_server(config->cert_pem, config->key_pem, error);
 	if (https->tls == NULL)
 		goto fail;
@@ -416,8 +457,7 @@ https_free(struct https *https)
 		evhttp_free(https->http);
 	tls_ctx_free(https->tls);
 	free(https->path);
-	free(https->home);
-	free(https->not_found);
+	site_free(https->site);
 	free(https);
 }
 

@@ -34,6 +34,9 @@ struct https_config {
 	/* An address, or a prefix such as "192.0.2.0/24", whose X-Forwarded-For is
 	 * believed: its last entry names the client. NULL: none is. */
 	const char *trusted_proxy;
+	/* A folder, read once, that is what strangers see (pt-server/site.h).
+	 * NULL: a page that is made up. */
+	const char *decoy;
 };
 
 /* NULL: what is wrong is in error. */

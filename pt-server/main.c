@@ -342,6 +342,7 @@ on_reload(evutil_socket_t fd, short what, void *arg)
 	}
 	while ((gone = users_revoked(srv.users)) != NULL)
 		conn_revoke(gone->owner);
+	conn_pump_all(&srv); /* a limit may have been raised */
 	log_notice("the users file was read again");
 }
 
@@ -359,6 +360,9 @@ start_relay(char error[CONFIG_ERROR])
 	srv.reach.access = &settings.access;
 	srv.reach.resolver = resolver_new(srv.base, &settings.dns);
 	srv.reach.outbound = &srv.outbound;
+	/* Addresses that are the relay's from outside: clients must not be sent there. */
+	srv.reach.also = settings.direct;
+	srv.reach.n_also = settings.options.n_direct;
 	if (start(settings.state, &settings.options, settings.sessions, &inner, error) != 0)
 		return -1;
 	for (unsigned i = 0; i < settings.n_listen; i++) {

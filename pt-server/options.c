@@ -81,6 +81,8 @@ read_one(struct options *o, const char *key, const char *value, char error[256])
 		replace(&o->certkey, value);
 	else if (strcmp(key, "trusted_proxy") == 0)
 		replace(&o->trusted_proxy, value);
+	else if (strcmp(key, "decoy") == 0)
+		replace(&o->decoy, value);
 	else if (strcmp(key, "url") == 0) {
 		if (strncmp(value, "https://", 8) != 0)
 			return bad(error, key, "https://...");
@@ -135,5 +137,6 @@ options_clear(struct options *o)
 	free(o->url);
 	free(o->base);
 	free(o->trusted_proxy);
+	free(o->decoy);
 	*o = (struct options){ 0 };
 }

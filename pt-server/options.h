@@ -16,6 +16,7 @@ struct options {
 	char *base;                 /* the API's path, if not the derived one */
 	bool base_given;
 	char *trusted_proxy;        /* whose X-Forwarded-For is believed */
+	char *decoy;                /* a folder of files to show to strangers */
 	struct sockaddr_storage fallback, oob;
 	struct msg_address direct[MSG_ADDRESSES];
 	unsigned n_direct;

@@ -198,6 +198,16 @@ sessions_any(const struct sessions *t)
 	return NULL;
 }
 
+void
+sessions_each(const struct sessions *t, void (*fn)(struct conn *c, void *arg), void *arg)
+{
+	struct sessions_entry *e;
+
+	for (unsigned i = 0; i < BUCKETS; i++)
+		LIST_FOREACH(e, &t->ids[i], by_id)
+			fn(e->conn, arg);
+}
+
 unsigned
 sessions_count(const struct sessions *t)
 {

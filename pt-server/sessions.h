@@ -65,6 +65,8 @@ const struct sessions_tag *sessions_by_tag(const struct sessions *t, const uint8
 struct conn *sessions_expired(const struct sessions *t, uint64_t now_ms);
 /* Any session, to close all; NULL if there is none. */
 struct conn *sessions_any(const struct sessions *t);
+/* Calls fn for each; fn frees none of them. */
+void sessions_each(const struct sessions *t, void (*fn)(struct conn *c, void *arg), void *arg);
 unsigned sessions_count(const struct sessions *t);
 
 /* ---- the replay filter: opens seen in the last SESSIONS_REPLAY_S ---- */

@@ -1,6 +1,5 @@
 #include "pt-server/target.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,24 +31,6 @@ finish(struct target *t, evutil_socket_t fd, const struct sockaddr_storage *to,
 	done(arg, fd, to, err, why);
 }
 
-static enum msg_error
-error_of(int err)
-{
-	switch (err) {
-	case ECONNREFUSED:
-	case ECONNRESET:
-		return ERR_TARGET_REFUSED;
-	case EHOSTUNREACH:
-		return ERR_TARGET_UNREACHABLE;
-	case ENETUNREACH:
-		return ERR_NETWORK_UNREACHABLE;
-	case ETIMEDOUT:
-		return ERR_TARGET_TIMEOUT;
-	default:
-		return ERR_TARGET_FAILED;
-	}
-}
-
 static void
 on_ext_orport(void *arg, evutil_socket_t fd, const char *error)
 {
@@ -65,7 +46,7 @@ on_dial(void *arg, evutil_socket_t fd, int err)
 
 	t->dial = NULL;
 	if (fd < 0) {
-		finish(t, -1, NULL, error_of(err), strerror(err));
+		finish(t, -1, NULL, reach_error(err), strerror(err));
 		return;
 	}
 	if (t->srv->ext_orport.ss_family == AF_UNSPEC) {

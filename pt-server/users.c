@@ -175,7 +175,7 @@ read_user(struct config_node *o, const struct user_limits *defaults, struct user
 		config_bad(o, "name", "a name of its own, not that of a user before");
 	if (!config_string(o, "token", &token) || strlen(token) < USERS_TOKEN_MIN ||
 	    strlen(token) > USERS_TOKEN_MAX)
-		config_bad(o, "token", "16 to 255 characters");
+		config_bad(o, "token", "16 to 64 characters");
 	user_limits_read(o, &limits);
 	config_end(o);
 	if (config_error(o->file) != NULL)

@@ -15,10 +15,11 @@
 #include <sys/queue.h>
 
 #include "common/config.h"
+#include "common/message.h"
 
 #define USERS_MAX 4096
 #define USERS_TOKEN_MIN 16
-#define USERS_TOKEN_MAX 255
+#define USERS_TOKEN_MAX MSG_TOKEN_MAX
 #define USERS_NAME_MAX 64
 
 struct users;

@@ -1,5 +1,6 @@
 /* The public port with a fake fallback, in one process. */
 #include <malloc.h>
+#include <sys/resource.h>
 
 #include "common/address.h"
 #include "common/mem.h"
@@ -582,6 +583,64 @@ START_TEST(no_fallback)
 }
 END_TEST
 
+#define FEW 16
+
+/* Strangers and silent ones fill the port up to a quarter of the descriptors. Whoever
+ * leaves makes room, and so does a hello: its session counts elsewhere. */
+START_TEST(more_than_its_share_is_closed_at_once)
+{
+	struct rlimit before;
+	evutil_socket_t client[FEW], far[FEW], extra;
+	uint8_t out[2048];
+	struct conn *c;
+	size_t hello, all;
+	unsigned idle, fds;
+
+	getrlimit(RLIMIT_NOFILE, &before);
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &(struct rlimit){ 4 * FEW + 3, before.rlim_max }), 0);
+	start();
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+	idle = open_descriptors();
+	for (int round = 0; round < 3; round++) {
+		for (int i = 0; i < FEW; i++)
+			meet(&client[i], &far[i]);
+		fds = open_descriptors();
+		for (int i = 0; i < 3; i++) {
+			extra = connect_tcp(&bound);
+			ck_assert_int_eq(read_end(srv.base, extra), 0);
+			close(extra);
+		}
+		ck_assert_uint_eq(open_descriptors(), fds);
+		ck_assert_int_eq(accept4(fallback, NULL, NULL, SOCK_NONBLOCK), -1);
+
+		/* Those within are well. */
+		send_all(srv.base, client[round], (const uint8_t *)"x", 1);
+		arrives(far[round], (const uint8_t *)"x", 1);
+
+		part(client[0], far[0]);
+		UNTIL(srv.base, open_descriptors() == fds - 4);
+		meet(&client[0], &far[0]);
+		c = new_session();
+		hello = write_hello(out, c, 0, 8, &all);
+		send_all(srv.base, client[0], out, hello);
+		UNTIL(srv.base, c->direct != NULL);
+		ck_assert_int_eq(read_end(srv.base, far[0]), 0);
+		close(far[0]);
+		meet(&extra, &far[0]);
+		part(extra, far[0]);
+		close(client[0]);
+		UNTIL(srv.base, c->direct == NULL);
+		conn_free(c);
+		for (int i = 1; i < FEW; i++) {
+			reset_tcp(client[i]);
+			close(far[i]);
+		}
+		UNTIL(srv.base, open_descriptors() == idle);
+	}
+	stop();
+}
+END_TEST
+
 START_TEST(ends_with_all_its_splices)
 {
 	evutil_socket_t client[3], far[3];
@@ -607,4 +666,4 @@ TEST_MAIN("front", slow_ends_are_bounded, strangers_arrive_untouched_at_every_sp
     hellos_at_every_split, forged_hellos_are_strangers, hello_with_bad_frames,
     newer_hello_replaces_older, fins_are_mirrored, resets_are_mirrored,
     silent_clients_hear_the_fallback, peers, no_fallback,
-    ends_with_all_its_splices)
+    more_than_its_share_is_closed_at_once, ends_with_all_its_splices)

@@ -27,6 +27,7 @@ static int server_pipe;
 static int port;
 static char *cert_pem, *key_pem;
 static char folder[] = "/tmp/test_https.XXXXXX";
+static char *decoy; /* a folder, or NULL */
 
 /* --- the server process -------------------------------------------------- */
 
@@ -112,7 +113,7 @@ serve(const char *trusted_proxy, int ready, int stop)
 	char arg[] = "arg", error[256];
 	struct https_config config = { .cert_pem = cert_pem, .key_pem = key_pem, .base = "/api",
 				       .api = api, .peer = peer, .arg = arg,
-				       .trusted_proxy = trusted_proxy };
+				       .trusted_proxy = trusted_proxy, .decoy = decoy };
 	struct sockaddr_in sin = { .sin_family = AF_INET,
 				   .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	struct sockaddr_storage bound;
@@ -274,6 +275,87 @@ START_TEST(pages)
 	}
 	free(missing);
 	stop();
+}
+END_TEST
+
+/* What is served is what lies in the folder; all else is its 404.html. */
+START_TEST(a_folder)
+{
+	char *missing, *tag, *date, *out;
+
+	decoy = run("d=$(mktemp -d /tmp/test_https.XXXXXX); cd $d; mkdir a .git; echo home > index.html; "
+		    "echo sub > a/index.html; : > empty.txt; echo '<b>lost</b>' > 404.html; "
+		    "echo secret > .git/config; echo 'a b' > 'a b%%.css'; echo post > api; "
+		    "head -c 1048576 /dev/urandom > big.png; printf $d");
+	start(NULL);
+	EXPECT("home\n", CURL URL "/", port);
+	EXPECT("home\n", CURL "'" URL "/?a=%%2f&b#c'", port);
+	EXPECT("home\n", CURL URL "/%%69ndex.html", port);
+	EXPECT("sub\n", CURL URL "/a/", port);
+	EXPECT("a b\n", CURL URL "/a%%20b%%25.css", port);
+	EXPECT("text/css 4 200", CURL "-o /dev/null -w '%%{content_type} %%{size_download} %%{http_code}' "
+	       URL "/a%%20b%%25.css", port);
+	EXPECT("text/plain; charset=utf-8 0 200", CURL
+	       "-o /dev/null -w '%%{content_type} %%{size_download} %%{http_code}' " URL "/empty.txt", port);
+	EXPECT("same", CURL URL "/big.png | cmp - %s/big.png && printf same", port, decoy);
+	EXPECT("same", CURL "-H 'Connection: close' --limit-rate 2M " URL
+	       "/big.png | cmp - %s/big.png && printf same", port, decoy);
+	/* The API's own path is not shadowed, nor does it shadow. */
+	EXPECT("post\n", CURL URL "/api", port);
+	EXPECT("\"open\"", CURL "-d x " URL "/api", port);
+	free(run("rm %s/api", decoy));
+	EXPECT("post\n", CURL URL "/api", port); /* read at the start */
+
+	missing = run(CURL "-i " URL "/nothing | sed 's/^Date: .*//'", port);
+	EXPECT("HTTP/1.1 404 Not Found\n\nContent-Type: text/html; charset=utf-8\n"
+	       "Content-Length: 12\n\n<b>lost</b>\n", "printf '%s' | tr -d '\r'", missing);
+	static const char *const paths[] = {
+		"/a", "/b/", "/.git/config", "/A/", "/%00", "/%2", "/%zz", "/index.html/", "//",
+		"/../index.html", "/a/../index.html", "/%2e%2e/index.html", "/a/%2e%2e%2findex.html",
+		"/../../../../etc/passwd", "-X POST /big.png", "-X PUT /index.html", "-X DELETE /",
+		"-d aaa /api/nobody", "-d aaa /api/", "-X OPTIONS /a/", "-H 'If-None-Match: *' /b",
+	};
+	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+		const char *path = strrchr(paths[i], ' ');
+
+		path = path != NULL ? path + 1 : paths[i];
+		out = run(CURL "--path-as-is -i %.*s '" URL "%s' | sed 's/^Date: .*//'",
+			  (int)(path - paths[i]), paths[i], port, path);
+		ck_assert_msg(strcmp(out, missing) == 0, "%s: %s", paths[i], out);
+		free(out);
+	}
+	free(missing);
+
+	/* Validators: GET and HEAD say the same, and either of them spares the body. */
+	tag = run(CURL "-D - -o /dev/null " URL "/ | tr -d '\r' | sed -n 's/^ETag: //p' | tr -d '\n'", port);
+	date = run(CURL "-I " URL "/ | tr -d '\r' | sed -n 's/^Last-Modified: //p' | tr -d '\n'", port);
+	out = run("TZ=GMT LC_ALL=C date -r %s/index.html '+%%a, %%d %%b %%Y %%H:%%M:%%S GMT' | tr -d '\n'", decoy);
+	ck_assert_str_eq(date, out);
+	free(out);
+	out = mem_printf("HTTP/1.1 200 OK\nContent-Type: text/html; charset=utf-8\nContent-Length: 5\n"
+			 "Last-Modified: %s\nETag: %s\n\n", date, tag);
+	EXPECT(out, CURL "-I " URL "/ | tr -d '\r' | grep -v ^Date", port);
+	free(out);
+	out = mem_printf("HTTP/1.1 304 Not Modified\nLast-Modified: %s\nETag: %s\n\n", date, tag);
+	EXPECT(out, CURL "-i -H 'If-None-Match: \"x\", W/%s' " URL "/ | tr -d '\r' | grep -v ^Date", tag, port);
+	EXPECT(out, CURL "-I -H 'If-None-Match: *' " URL "/ | tr -d '\r' | grep -v ^Date", port);
+	EXPECT(out, CURL "-i -H 'If-Modified-Since: %s' " URL "/ | tr -d '\r' | grep -v ^Date", date, port);
+	free(out);
+	EXPECT("home\n", CURL "-H 'If-None-Match: \"x\"' -H 'If-Modified-Since: %s' " URL "/", date, port);
+	/* The connection goes on behind a 304. */
+	EXPECT("304 1 304 0 ", CURL "-H 'If-None-Match: %s' -o /dev/null -o /dev/null "
+	       "-w '%%{http_code} %%{num_connects} ' " URL "/ " URL "/", tag, port, port);
+	free(tag);
+	free(date);
+
+	/* Some leave in the middle, and one is being served when the server ends. */
+	for (int i = 0; i < 5; i++)
+		free(run(CURL "--max-time 0.2 --limit-rate 50K -o /dev/null " URL "/big.png", port));
+	free(run("(" CURL "--limit-rate 50K " URL "/big.png > %s/big) > /dev/null &", port, folder));
+	free(run("for i in $(seq 500); do [ -s %s/big ] && break; sleep 0.05; done", folder));
+	stop();
+	free(run("rm -r %s", decoy));
+	free(decoy);
 }
 END_TEST
 
@@ -665,6 +747,10 @@ START_TEST(bad_configurations)
 		ck_assert_ptr_nonnull(strstr(error, "path"));
 	}
 	bad = good;
+	bad.decoy = "/nonexistent/site";
+	ck_assert_ptr_null(https_new(base, &bad, error));
+	ck_assert_str_eq(error, "decoy /nonexistent/site: /: No such file or directory");
+	bad = good;
 	bad.key_pem = "";
 	ck_assert_ptr_null(https_new(base, &bad, error));
 	https = https_new(base, &good, error);
@@ -678,6 +764,6 @@ START_TEST(bad_configurations)
 }
 END_TEST
 
-TEST_MAIN("https", pages, the_api, sizes, pins, versions_and_resumption, two_hundred_at_once,
+TEST_MAIN("https", pages, a_folder, the_api, sizes, pins, versions_and_resumption, two_hundred_at_once,
 	  held_requests, pipelining, clients_that_break_off, rubbish, addresses,
 	  out_of_descriptors, bad_configurations)

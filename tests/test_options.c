@@ -27,7 +27,7 @@ START_TEST(none)
 
 	ck_assert_int_eq(read_text(&o, "", error), 0);
 	ck_assert(o.cert == NULL && o.certkey == NULL && o.url == NULL && o.base == NULL &&
-	    o.trusted_proxy == NULL && !o.base_given && o.n_direct == 0);
+	    o.trusted_proxy == NULL && o.decoy == NULL && !o.base_given && o.n_direct == 0);
 	ck_assert_int_eq(o.fallback.ss_family, AF_UNSPEC);
 	ck_assert_int_eq(o.oob.ss_family, AF_UNSPEC);
 	ck_assert_uint_eq(o.retain_s, OPTIONS_RETAIN_S);
@@ -42,7 +42,7 @@ START_TEST(every_option)
 
 	ck_assert_int_eq(read_text(&o, "cert=/c.pem;certkey=/k.pem;url=https://cdn.example/x;"
 	    "base=/a/b-c_d.e~f;trusted_proxy=10.0.0.0/8;fallback=127.0.0.1:8443;oob=[::1]:65535;"
-	    "retain=86400;direct=192.0.2.1:1;direct=[2001:db8::1]:443;direct=192.0.2.2:443;direct=192.0.2.3:443",
+	    "retain=86400;decoy=/srv/site;direct=192.0.2.1:1;direct=[2001:db8::1]:443;direct=192.0.2.2:443;direct=192.0.2.3:443",
 	    error), 0);
 	ck_assert_str_eq(o.cert, "/c.pem");
 	ck_assert_str_eq(o.certkey, "/k.pem");
@@ -50,6 +50,7 @@ START_TEST(every_option)
 	ck_assert_str_eq(o.base, "/a/b-c_d.e~f");
 	ck_assert(o.base_given);
 	ck_assert_str_eq(o.trusted_proxy, "10.0.0.0/8");
+	ck_assert_str_eq(o.decoy, "/srv/site");
 	address_text(text, &o.fallback, address_port(&o.fallback));
 	ck_assert_str_eq(text, "127.0.0.1:8443");
 	address_text(text, &o.oob, address_port(&o.oob));

@@ -140,13 +140,6 @@ outbound(const struct chat *c)
 	};
 }
 
-static void
-outbound_clear(struct outbound *o)
-{
-	free(o->user);
-	free(o->pass);
-}
-
 /* Gives the reply in pieces of `piece` bytes and checks everything that the chat says. */
 static void
 check_chat(const struct chat *c, size_t piece)

@@ -10,110 +10,32 @@ SULTRY_CHAOS=full: each seed carries 50 MB each way. BUILD: where the programs a
 """
 import argparse
 import asyncio
-import base64
 import collections
 import concurrent.futures
-import hashlib
 import multiprocessing
 import os
 import random
-import subprocess
+import resource
 import sys
-import tempfile
 import time
 
-from chaos_gateway import Gateway
-from chaos_hop import Hop
-from chaos_peers import Pair, Plan, SHAPES, Target, Wrong, both, run_app
+import chaos_gateway
+import chaos_hop
+from chaos_cases import blocked, client_killed, echoed, idle, moved, server_gone, server_killed
+from chaos_peers import SHAPES, Wrong, both
+from chaos_scene import MB, run_scene
+from chaos_soak import KINDS, soak
 
-MB = 1000000
 FULL = os.environ.get("SULTRY_CHAOS") == "full"
 BIG_SEEDS = {25, 50, 75, 100}  # these carry 50 MB each way in any case
 SEED_SECONDS = 600 if FULL else 180
-KINDS = ("plain", "tls12", "tls13")
-# Idle OOB connections that the client keeps on purpose, and what curl holds with them.
-POOL = 12
-
-
-# ---- certificates ----
-
-
-def make_certificate(folder):
-    """(certificate, key) for targets and gateways, and the pin of it."""
-    cert, key = os.path.join(folder, "cert.pem"), os.path.join(folder, "key.pem")
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
-                    "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj",
-                    "/CN=cdn.example.net", "-keyout", key, "-out", cert],
-                   check=True, stderr=subprocess.DEVNULL)
-    spki = subprocess.run("openssl x509 -in %s -noout -pubkey | openssl pkey -pubin -outform der"
-                          % cert, shell=True, check=True, stdout=subprocess.PIPE).stdout
-    return (cert, key), base64.urlsafe_b64encode(hashlib.sha256(spki).digest()).decode().rstrip("=")
+# What a hundred seeds have to see at least once.
+EVERY_FAULT = (["direct: " + f for f in chaos_hop.FAULTS if f != "none"] + list(chaos_gateway.FAULTS) +
+               ["open: twice", "open: again later", "open: reply lost", "refused dials",
+                "blocked by reset", "blocked by silence", "dark: lost", "dark: swallowed"])
 
 
 # ---- one seed ----
-
-
-class Scene:
-    """Target, programs, hop and gateways of one test; all of it ends with it."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        self.cert, self.pin = make_certificate(folder)
-        self.pair = Pair(folder)
-        self.hops, self.gateways, self.plans = [], [], []
-        self.target = None
-
-    async def start(self, options="", banner=False):
-        self.target = Target(self.cert, banner)
-        await self.target.start()
-        await self.pair.start_server(self.target.port, options)
-        await self.pair.start_client()
-
-    async def hop(self, name, **how):
-        hop = Hop(name, self.pair.public, **how)
-        await hop.start()
-        self.hops.append(hop)
-        return hop
-
-    async def gateway(self, name, **how):
-        gateway = Gateway(name, self.pair.public, self.cert, **how)
-        await gateway.start()
-        self.gateways.append(gateway)
-        return gateway
-
-    def plan(self, rnd, kind, shape, up, down):
-        plan = Plan(len(self.plans) + 1, rnd, kind, shape, up, down)
-        self.plans.append(plan)
-        return plan
-
-    def app(self, plan):
-        return run_app(plan, self.pair, self.target)
-
-    def opening(self):
-        return any(not p.opened.is_set() for p in self.plans if p.started)
-
-    async def end(self):
-        """All sessions are over: nothing may be left of them."""
-        await self.pair.settle(self.pair.client, self.pair.client_start + POOL, 30,
-                               "after the sessions")
-        for hop in self.hops:
-            hop.stop()
-        for gateway in self.gateways:
-            gateway.stop()
-        await self.pair.client.stop()
-        await self.pair.settle(self.pair.server, self.pair.server_start, 30,
-                               "after the client's end")
-        await self.pair.server.stop()
-
-    def story(self):
-        lines = [str(p) for p in self.plans]
-        for x in self.hops + self.gateways:
-            lines.append("%s %s: %s" % (type(x).__name__, x.seed, dict(x.stats)))
-        events = sorted(e for x in self.hops + self.gateways for e in x.events)
-        lines += events[-80:]
-        for p in (self.pair.client, self.pair.server):
-            lines += ["%s: %s" % (p.name, line) for line in list(p.lines)[-10:]]
-        return "\n".join("    " + line for line in lines)
 
 
 def sizes(seed, rnd):
@@ -205,37 +127,15 @@ async def play_seed(scene, seed):
     await scene.end()
 
 
-async def run_scene(play, seconds):
-    """Plays it; returns (None or what is wrong, its statistics)."""
-    stats = collections.Counter()
-    with tempfile.TemporaryDirectory(prefix="sultry-chaos.") as folder:
-        scene = Scene(folder)
-        wrong = None
-        try:
-            await asyncio.wait_for(play(scene), seconds)
-        except Wrong as e:
-            wrong = str(e)
-        except asyncio.TimeoutError:
-            wrong = "it hangs: not done after %d s" % seconds
-        finally:
-            if wrong:
-                wrong += "\n" + scene.story()
-            for x in scene.hops + scene.gateways:
-                stats.update(x.stats)
-            await scene.pair.kill()
-        return wrong, stats
-
-
 def one_seed(seed):
     start = time.monotonic()
-    wrong, stats = asyncio.run(run_scene(lambda scene: play_seed(scene, seed), SEED_SECONDS))
+    wrong, stats, _ = asyncio.run(run_scene(lambda scene: play_seed(scene, seed), SEED_SECONDS))
     return seed, wrong, stats, time.monotonic() - start
 
 
 def seeds(first, last, jobs):
     failed, total, longest = [], collections.Counter(), (0, 0)
-    context = multiprocessing.get_context("fork")
-    with concurrent.futures.ProcessPoolExecutor(jobs, mp_context=context) as pool:
+    with workers(jobs) as pool:
         for done in concurrent.futures.as_completed(
                 pool.submit(one_seed, seed) for seed in range(first, last + 1)):
             seed, wrong, stats, seconds = done.result()
@@ -249,24 +149,70 @@ def seeds(first, last, jobs):
     if failed:
         sys.exit("seeds that failed: %s (again: tests/e2e/chaos.py seed %d)"
                  % (" ".join(map(str, sorted(failed))), failed[0]))
+    if last - first >= 99:
+        idle = [f for f in EVERY_FAULT if not total[f]]
+        if idle:
+            sys.exit("these never happened: " + ", ".join(idle))
+
+
+def workers(jobs):
+    return concurrent.futures.ProcessPoolExecutor(
+        jobs, mp_context=multiprocessing.get_context("fork"))
+
+
+# ---- the cases that are not left to chance ----
+
+CASES = {
+    "blocked": [(blocked, how, delay) for delay in (0, 0.025)
+                for how in ("reset", "silence", "no answer to dials")],
+    "move": [(moved, "address"), (moved, "link")],
+    "echo": [(echoed, greedy, block) for greedy in (True, False) for block in (None, "reset")],
+    "kill": [(server_killed, seed) for seed in range(4)] +
+            [(client_killed, seed) for seed in range(4)] +
+            [(server_gone, silent) for silent in (False, True)],
+    "idle": [(idle,)],
+}
+
+
+def one_case(case):
+    play, *how = case
+    wrong, _, told = asyncio.run(run_scene(lambda scene: play(scene, *how), 300))
+    return "FAIL: %s%s: %s" % (play.__name__, tuple(how), wrong) if wrong else told
+
+
+def cases(name, jobs):
+    failed = False
+    with workers(jobs) as pool:
+        for done in concurrent.futures.as_completed(pool.submit(one_case, c) for c in CASES[name]):
+            print(done.result(), flush=True)
+            failed |= done.result().startswith("FAIL")
+    sys.exit(1 if failed else 0)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what")
-    parser.add_argument("argument", nargs="?")
+    parser.add_argument("what", choices=["seeds", "seed", "soak", *CASES])
+    parser.add_argument("which", nargs="?")
     parser.add_argument("--jobs", type=int, default=8)
+    parser.add_argument("--seconds", type=int, default=600)
+    parser.add_argument("--sessions", type=int, default=500)
     args = parser.parse_args()
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
     if args.what == "seeds":
-        first, _, last = args.argument.partition("-")
+        first, _, last = args.which.partition("-")
         seeds(int(first), int(last or first), args.jobs)
     elif args.what == "seed":
-        seed, wrong, stats, seconds = one_seed(int(args.argument))
+        seed, wrong, stats, seconds = one_seed(int(args.which))
         print("seed %d: %s after %.1f s; %s" % (seed, wrong or "ok", seconds, dict(stats)))
         sys.exit(1 if wrong else 0)
+    elif args.what == "soak":
+        told = one_case((soak, args.seconds, args.sessions))
+        print(told)
+        sys.exit(1 if told.startswith("FAIL") else 0)
     else:
-        parser.error("unknown test " + args.what)
+        cases(args.what, args.jobs)
 
 
 if __name__ == "__main__":

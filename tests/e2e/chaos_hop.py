@@ -54,8 +54,9 @@ class Link:
         self.far = None
         self.kind = None
         self.fault = None
+        self.over = False
         self.silent, self.frozen = {True: False, False: False}, False  # by direction: up is True
-        self.bytes = {True: 0, False: 0}
+        self.bytes, self.reads = {True: 0, False: 0}, {True: 0, False: 0}
         self.peer = writer.get_extra_info("peername")
 
     def note(self, what):
@@ -66,6 +67,8 @@ class Link:
         try:
             reader, self.far = await self.hop.dial()
         except OSError:
+            if self.hop.mute:
+                await asyncio.Event().wait()
             hard_close(self.near)
             return
         tasks = [asyncio.ensure_future(self.pump(self.near_reader, self.far, True)),
@@ -131,7 +134,7 @@ class Link:
     async def pass_on(self, writer, data, up):
         if self.frozen:
             await asyncio.Event().wait()  # nothing is read any more: the window closes
-        if self.kind == "direct" and self.hop.block:
+        if self.hop.block and (self.kind == "direct" or self.hop.mute):
             await self.blocked()
         fault = self.fault
         if fault and fault.up == up and len(data) > fault.at - self.bytes[up]:
@@ -151,6 +154,7 @@ class Link:
         if writer.is_closing():
             raise ConnectionResetError
         self.bytes[up] += len(data)
+        self.reads[up] += 1
         self.hop.bytes[self.kind] += len(data)
         writer.write(data)
         await writer.drain()
@@ -208,6 +212,7 @@ class Hop:
         self.oob_faults, self.calm = oob_faults, calm
         self.block = None
         self.delay = 0  # seconds each way
+        self.mute = False   # `block` is meant for OOB, too
         self.alone = False  # no OOB comes by this port
         self.near_socket = self.far_socket = socket.socket  # of which network namespace
         self.count = 0
@@ -260,6 +265,8 @@ class Hop:
             await link.run()
         except asyncio.CancelledError:
             pass
+        finally:
+            link.over = True
 
     def choose(self, link, first):
         self.stats[link.kind] += 1
@@ -281,6 +288,12 @@ class Hop:
         task = asyncio.ensure_future(coroutine)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
+
+    def silence(self):
+        """The path is gone, for all connections and for good."""
+        self.block, self.mute = "silence", True
+        for link in self.links:
+            link.silent = {True: True, False: True}
 
     def live(self, kind):
         return [k for k in self.links if k.kind == kind and not k.near.transport.is_closing()]

@@ -360,6 +360,7 @@ class Target:
         except Exception as e:  # reported with the session
             if plan and not plan.target_over.done():
                 plan.target_over.set_exception(e)
+                plan.target_over.exception()  # not unseen, though the app may be gone
         finally:
             self.open.remove(plan)
             writer.close()
@@ -411,8 +412,6 @@ async def run_app(plan, pair, target, sock=None):
         raise Wrong("%s: %s" % (plan, e)) from e
     finally:
         plan.opened.set()
-        if plan.target_over.done() and not plan.target_over.cancelled():
-            plan.target_over.exception()
     if plan.targets != 1 and plan.shape != "app resets":
         raise Wrong("%s: the target was reached %d times" % (plan, plan.targets))
 

@@ -1,0 +1,73 @@
+"""Hundreds of sessions at once, one after another, under chaos: memory and descriptors stay flat."""
+import asyncio
+import random
+import resource
+import statistics
+
+from chaos_peers import SHAPES, Target, Wrong, both
+from chaos_scene import MB, sanitized
+
+RATE = 40000     # bytes a second that an end of a session sends
+SETTLED = 300    # seconds until the server forgets as many opens as it remembers
+KINDS = ("plain", "tls12", "tls13")
+
+
+def flat(samples, seconds):
+    """Memory near the end is what it was at half the time; short runs still fill tables."""
+    slack = 2 * MB if seconds >= 2 * SETTLED else 8 * MB
+    told = []
+    for i, name in ((1, "client"), (2, "server")):
+        half = [s[i] for s in samples if 0.4 <= s[0] / seconds < 0.6]
+        last = [s[i] for s in samples if 0.8 <= s[0] / seconds]
+        half, last = statistics.mean(half), statistics.mean(last)
+        told.append("%s %.1f then %.1f MB" % (name, half / MB, last / MB))
+        if last > 1.1 * half + slack and not sanitized():
+            raise Wrong("memory grows: " + told[-1])
+    for i, name in ((3, "client"), (4, "server")):
+        told.append("%s at most %d descriptors" % (name, max(s[i] for s in samples)))
+    return ", ".join(told)
+
+
+async def soak(scene, seconds, sessions):
+    scene.target = target = Target(scene.cert)
+    await target.start()
+    # No more descriptors than a process gets by default; the programs know how to ask for more.
+    usual = ("prlimit", "--nofile=1024:%d" % resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    pair = scene.pair
+    await pair.start_server(target.port, prefix=usual)
+    await pair.start_client(prefix=usual)
+    hop = await scene.hop("soak", slow=10 ** 9, limit=100000, oob_faults=10 ** 9,
+                          calm=lambda: random.random() < 0.05)
+    pair.reach(hop.address, "redial=0")
+    loop = asyncio.get_running_loop()
+    start = loop.time()
+    finished, samples = [], []
+    number = iter(range(1, 10 ** 9))
+
+    async def one_after_another(worker):
+        rnd = random.Random(worker)
+        await asyncio.sleep(rnd.uniform(0, min(10, seconds / 4)))
+        while loop.time() < start + seconds:
+            plan = scene.plan(rnd, rnd.choice(KINDS), rnd.choice(SHAPES),
+                              int(100 * 2000 ** rnd.random()), int(100 * 2000 ** rnd.random()),
+                              next(number))
+            plan.rate = RATE
+            await scene.app(plan)
+            scene.plans.remove(plan)
+            del target.plans[plan.number]
+            finished.append(plan.number)
+
+    async def watch():
+        while loop.time() < start + seconds:
+            await asyncio.sleep(0.5)
+            samples.append((loop.time() - start, pair.client.memory(), pair.server.memory(),
+                            pair.client.descriptors(), pair.server.descriptors()))
+            hop.links = [k for k in hop.links if not k.over]
+
+    await both(watch(), *(one_after_another(i) for i in range(sessions)))
+    await target.quiet(90)
+    told = flat(samples, seconds)
+    await scene.end()
+    return "%d sessions, %d at once, in %d s; %s; %s" % (
+        len(finished), sessions, loop.time() - start, told,
+        ", ".join("%s %d" % i for i in hop.stats.most_common(5)))
