@@ -346,6 +346,17 @@ on_reload(evutil_socket_t fd, short what, void *arg)
 	log_notice("the users file was read again");
 }
 
+/* One wildcard takes both families: that of the other would find the port taken. */
+static bool
+is_covered(unsigned i)
+{
+	for (unsigned k = 0; k < i; k++)
+		if (is_wildcard(&settings.listen[i]) && is_wildcard(&settings.listen[k]) &&
+		    address_port(&settings.listen[i]) == address_port(&settings.listen[k]))
+			return true;
+	return false;
+}
+
 static int
 start_relay(char error[CONFIG_ERROR])
 {
@@ -366,6 +377,8 @@ start_relay(char error[CONFIG_ERROR])
 	if (start(settings.state, &settings.options, settings.sessions, &inner, error) != 0)
 		return -1;
 	for (unsigned i = 0; i < settings.n_listen; i++) {
+		if (is_covered(i))
+			continue;
 		if (start_front(settings.listen[i], &settings.options, &inner, &bound, error) != 0)
 			return -1;
 		address_text(at, &bound, address_port(&bound));
