@@ -36,15 +36,16 @@ void
 relay_look(const struct relay *r, struct relay_report *report)
 {
 	const struct splice_end *target = &r->splice.end[1];
-	bool cut = r->split.n_cuts > 0;
 
 	*report = (struct relay_report){
 		.end = r->end,
 		.up = r->up + r->splice.end[0].passed,
 		.down = target->passed,
-		.cut = cut,
-		.answered = target->passed > 0 && (!cut || target->first == TLS_HANDSHAKE),
+		.cut = r->split.n_cuts > 0,
 	};
+	report->answered = report->down > 0 && (!report->cut || target->first == TLS_HANDSHAKE);
+	report->failed = report->up > 0 && !report->answered &&
+	    (r->end == RELAY_SILENT || r->splice.ended_by == 1);
 }
 
 static void
@@ -110,6 +111,7 @@ on_turn(evutil_socket_t fd, short what, void *arg)
 			return;
 		}
 		if (w < 0) {
+			r->splice.ended_by = 1;
 			finish(r, RELAY_RESET);
 			return;
 		}

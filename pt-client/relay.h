@@ -23,6 +23,8 @@ struct relay_report {
 	bool cut;          /* a ClientHello went in pieces */
 	bool answered;     /* the target said something, and to a ClientHello with a handshake
 	                    * message: the strategy worked */
+	bool failed;       /* it did not: the target was silent or the first to end, though the app
+	                    * had spoken. Neither, if the app gave up first or said nothing */
 };
 
 /* Takes both sockets, connected and non-blocking; the app has had its reply. early: n bytes

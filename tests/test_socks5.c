@@ -277,6 +277,105 @@ START_TEST(userpass_longest_41)
 }
 END_TEST
 
+/* ---- a proxy of our own ---- */
+
+/* A greeting, user and password, and a request. */
+static struct talk
+talk_local(const char *want_user, const char *want_pass, const char *user, const char *pass)
+{
+	uint8_t mem[600];
+	struct writer w = writer_of(mem, sizeof(mem));
+	struct talk t = { .used = 0 };
+
+	writer_bytes(&w, "\5\2\0\2\1", 5);
+	writer_u8(&w, (uint8_t)strlen(user));
+	writer_bytes(&w, user, strlen(user));
+	writer_u8(&w, (uint8_t)strlen(pass));
+	writer_bytes(&w, pass, strlen(pass));
+	writer_bytes(&w, "\5\1\0\3\1x\0\x50", 8);
+	ck_assert(!w.failed);
+	socks5_init_local(&t.s, want_user, want_pass);
+	feed(&t, mem, 9);
+	if (t.result == SOCKS5_MORE)
+		feed(&t, mem + 9, w.n - 9);
+	return t;
+}
+
+START_TEST(local_password)
+{
+	static const struct { const char *want[2], *user, *pass; bool ok; } cases[] = {
+		{ { "user", "secret" }, "user", "secret", true },
+		{ { "user", "secret" }, "user", "secreT", false },
+		{ { "user", "secret" }, "user", "secret2", false },
+		{ { "user", "secret" }, "user", "secre", false },
+		{ { "user", "secret" }, "usez", "secret", false },
+		{ { "user", "secret" }, "users", "ecret", false },
+		{ { "user", "secret" }, "", "secret", false },
+		{ { "user", "secret" }, "user", "", false },
+		{ { "user", "secret" }, "k=v", "k=v", false },
+		{ { NULL, NULL }, "any", "thing", true }, /* a stream's own, as Tor Browser has them */
+		{ { NULL, NULL }, "k=v", "", true },
+	};
+	char longest[256];
+	struct talk t;
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		t = talk_local(cases[i].want[0], cases[i].want[1], cases[i].user, cases[i].pass);
+		ck_assert_msg(t.result == (cases[i].ok ? SOCKS5_REQUEST : SOCKS5_BAD), "%zu", i);
+		check_out(&t, cases[i].ok ? "0502" "0100" : "0502" "0101");
+		if (!cases[i].ok)
+			ck_assert_str_eq(t.s.why, "wrong SOCKS user or password");
+		ck_assert_uint_eq(t.s.args.text.n, 0);
+		talk_clear(&t);
+	}
+	memset(longest, 'x', 255);
+	longest[255] = '\0';
+	t = talk_local(longest, longest, longest, longest);
+	ck_assert_int_eq(t.result, SOCKS5_REQUEST);
+	ck_assert_str_eq(t.s.host, "x");
+	talk_clear(&t);
+	t = talk_local(longest, longest, longest, longest + 1);
+	ck_assert_int_eq(t.result, SOCKS5_BAD);
+	talk_clear(&t);
+}
+END_TEST
+
+/* A NUL in what is given ends nothing. */
+START_TEST(local_password_nul)
+{
+	static const uint8_t in[] = "\5\1\2\1\4u\0ab\4u\0ab";
+	struct talk t = { .used = 0 };
+
+	socks5_init_local(&t.s, "u", "u");
+	feed(&t, in, sizeof(in) - 1);
+	ck_assert_int_eq(t.result, SOCKS5_BAD);
+	check_out(&t, "0502" "0101");
+	talk_clear(&t);
+}
+END_TEST
+
+/* Who must name a password cannot do without. */
+START_TEST(local_methods)
+{
+	static const struct { const char *user, *in, *out; enum socks5_result result; } cases[] = {
+		{ "u", "050100", "05ff", SOCKS5_BAD }, { "u", "050102", "0502", SOCKS5_MORE },
+		{ "u", "05020002", "0502", SOCKS5_MORE }, { NULL, "050100", "0500", SOCKS5_MORE },
+		{ NULL, "050102", "0502", SOCKS5_MORE }, { NULL, "050101", "05ff", SOCKS5_BAD },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct talk t = { .used = 0 };
+		uint8_t in[8];
+
+		socks5_init_local(&t.s, cases[i].user, cases[i].user);
+		feed(&t, in, unhex(in, cases[i].in));
+		ck_assert_int_eq(t.result, cases[i].result);
+		check_out(&t, cases[i].out);
+		talk_clear(&t);
+	}
+}
+END_TEST
+
 START_TEST(commands_45_46)
 {
 	static const char reply07[] = NOAUTH_OK "05070001000000000000";
@@ -421,6 +520,6 @@ START_TEST(errno_47_48)
 END_TEST
 
 TEST_MAIN("socks5", request_ipv4, request_ipv6, request_name, cleared_is_fresh, methods_39,
-    wrong_version_39, userpass_good_40_41, userpass_bad_40, userpass_longest_41, commands_45_46,
-    names_bad_48, early_data_stays, truncated_at_every_length,
+    wrong_version_39, userpass_good_40_41, userpass_bad_40, userpass_longest_41, local_password,
+    local_password_nul, local_methods, commands_45_46, names_bad_48, early_data_stays, truncated_at_every_length,
     one_byte_at_a_time_and_split_everywhere, replies_46, errno_47_48)

@@ -118,6 +118,8 @@ on_event(struct bufferevent *bev, short what, void *arg)
 	struct splice *s = arg;
 	struct splice_end *e = end_of(s, bev);
 
+	if (s->ended_by < 0)
+		s->ended_by = e == &s->end[1];
 	if ((what & BEV_EVENT_TIMEOUT) != 0 && (what & BEV_EVENT_READING) != 0) {
 		s->cfg->over(s->arg, false);
 	} else if ((what & BEV_EVENT_EOF) == 0) {
@@ -140,7 +142,7 @@ splice_init(struct splice *s, struct event_base *base, evutil_socket_t end0, evu
 	const struct timeval stall = { .tv_sec = cfg->stall_s };
 	const int one = 1;
 
-	*s = (struct splice){ .cfg = cfg, .arg = arg };
+	*s = (struct splice){ .cfg = cfg, .arg = arg, .ended_by = -1 };
 	s->end[0].fd = end0;
 	s->end[1].fd = end1;
 	setsockopt(end1, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
@@ -177,7 +179,8 @@ splice_open(struct splice *s, const void *p, size_t n)
 	bufferevent_setwatermark(s->end[0].bev, EV_READ, 0, 0);
 	if (!s->end[1].eof)
 		bufferevent_enable(s->end[1].bev, EV_READ);
-	bufferevent_write(s->end[1].bev, p, n);
+	if (n > 0)
+		bufferevent_write(s->end[1].bev, p, n);
 	forward(s, &s->end[0]);
 	forward(s, &s->end[1]);
 	settle(s);

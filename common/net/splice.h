@@ -28,6 +28,7 @@ struct splice {
 	const struct splice_config *cfg;
 	void *arg;
 	bool open, broken, connected;
+	int ended_by; /* which end was the first to end, or to be reset; -1: none so far */
 	struct splice_end {
 		evutil_socket_t fd;
 		struct bufferevent *bev;

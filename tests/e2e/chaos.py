@@ -5,6 +5,7 @@
     chaos.py seed N                        one of them, alone and with its story
     chaos.py blocked | move | echo | kill | idle
     chaos.py soak --seconds N [--sessions N]
+    chaos.py resets ADDRESS:PORT --seconds N   a hop for another test
 
 SULTRY_CHAOS=full: each seed carries 50 MB each way. BUILD: where the programs are.
 """
@@ -22,6 +23,7 @@ import time
 import chaos_gateway
 import chaos_hop
 from chaos_cases import blocked, client_killed, echoed, idle, moved, server_gone, server_killed
+from chaos_hop import Hop
 from chaos_peers import SHAPES, Wrong, both
 from chaos_scene import MB, run_scene
 from chaos_soak import KINDS, soak
@@ -189,10 +191,22 @@ def cases(name, jobs):
     sys.exit(1 if failed else 0)
 
 
+async def resets(upstream, seconds):
+    """A hop that resets all direct connections every so many seconds, until it is ended."""
+    hop = Hop("resets", upstream, faults=False)
+    await hop.start()
+    print("listening %s:%d" % hop.address, flush=True)
+    while True:
+        await asyncio.sleep(seconds)
+        for link in hop.live("direct"):
+            link.reset()
+            print("reset after %d bytes up, %d down" % (link.bytes[True], link.bytes[False]), flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["seeds", "seed", "soak", *CASES])
+    parser.add_argument("what", choices=["seeds", "seed", "soak", "resets", *CASES])
     parser.add_argument("which", nargs="?")
     parser.add_argument("--jobs", type=int, default=8)
     parser.add_argument("--seconds", type=int, default=600)
@@ -211,6 +225,9 @@ def main():
         told = one_case((soak, args.seconds, args.sessions))
         print(told)
         sys.exit(1 if told.startswith("FAIL") else 0)
+    elif args.what == "resets":
+        host, _, port = args.which.rpartition(":")
+        asyncio.run(resets((host, int(port)), args.seconds))
     else:
         cases(args.what, args.jobs)
 

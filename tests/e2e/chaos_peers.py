@@ -204,13 +204,15 @@ class Plan:
         self.up, self.down = Checker("%d/up" % number, up), Checker("%d/down" % number, down)
         self.rate = None  # bytes a second that either end sends at most
         self.targets, self.started = 0, False
+        self.state = "not begun"
         self.opened = asyncio.Event()
         self.target_over = asyncio.get_running_loop().create_future()
 
     def __str__(self):
-        return "session %d (%s, %s): up %d of %d, down %d of %d" % (
+        return "session %d (%s, %s): up %d of %d, down %d of %d, app %s, target %s" % (
             self.number, self.kind, self.shape, self.up.offset, self.up.size,
-            self.down.offset, self.down.size)
+            self.down.offset, self.down.size, self.state,
+            "done" if self.target_over.done() else "under way" if self.targets else "not reached")
 
 
 async def send_stream(plan, wire, checker, until=None):
@@ -389,18 +391,22 @@ def client_context(kind):
 async def run_app(plan, pair, target, sock=None):
     """One session, both its ends, from SOCKS to the last byte. Raises Wrong."""
     target.plans[plan.number] = plan
+    plan.state = "asks SOCKS"
     try:
         reader, writer = await socks(pair.socks, pair.address, pair.args, sock)
         wire = Plain(reader, writer)
         try:
+            plan.state = "shakes hands"
             if plan.kind != "plain":
                 wire = Tls(reader, writer, client_context(plan.kind), False)
                 await wire.handshake()
             elif target.banner:
                 if await reader.readexactly(len(BANNER)) != BANNER:
                     raise Wrong("the banner came wrong")
+            plan.state = "talks"
             await wire.write(HEADER.pack(plan.number))
             await one_side(plan, wire, plan.up, plan.down, True)
+            plan.state = "done"
             if plan.shape != "app resets" or plan.targets:
                 await plan.target_over
         finally:

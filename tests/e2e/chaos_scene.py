@@ -112,6 +112,8 @@ async def run_scene(play, seconds):
         except asyncio.TimeoutError:
             wrong = "it hangs: not done after %d s" % seconds
         finally:
+            # What is cut off from here on complains of nothing but that.
+            asyncio.get_running_loop().set_exception_handler(lambda *_: None)
             if wrong:
                 wrong += "\n" + scene.story()
             for x in scene.hops + scene.gateways:

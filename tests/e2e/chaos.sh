@@ -1,0 +1,46 @@
+#!/bin/bash
+# Sessions outlive their connections (chaos.py says how to run a part alone).
+#
+# SULTRY_CHAOS=full: 50 MB each way at every seed, which takes long. SOAK_SECONDS:
+# of the soak; `make soak` gives it ten minutes. JOBS: seeds side by side.
+set -eu
+cd "$(dirname "$0")/../.."
+. tests/e2e/lib.sh
+
+SOAK_SECONDS=${SOAK_SECONDS:-30}
+JOBS=${JOBS:-8}
+export TMPDIR=$TMP BUILD
+
+need python3 python3
+need openssl openssl
+need ip iproute2
+need nsenter util-linux
+need prlimit util-linux
+for program in sultry-client sultry-server; do
+	[ -x "$BUILD/$program" ] || fail "$program is missing: run make first"
+done
+
+chaos()
+{
+	step "$*"
+	"${AS[@]}" python3 "$E2E/chaos.py" "$@" || fail "chaos.py $*"
+}
+
+# Network namespaces are root's, or those of a user who may be root of his own.
+AS=()
+[ "$(id -u)" = 0 ] || AS=(unshare --user --map-root-user --net)
+if "${AS[@]}" unshare --net true 2>/dev/null; then
+	chaos move --jobs 2
+else
+	step "left out, since this user may make no network namespaces: chaos.py move"
+fi
+AS=()
+chaos blocked --jobs 2
+chaos echo --jobs 2
+chaos kill --jobs "$JOBS"
+chaos seeds "${SEEDS:-1-100}" --jobs "$JOBS"
+if [ "$SOAK_SECONDS" -ge 300 ]; then
+	chaos idle
+fi
+chaos soak --seconds "$SOAK_SECONDS"
+step "passed"
