@@ -67,7 +67,8 @@ $(BUILD)/%.o: %.c
 	$(Q)$(CC) $(CPPFLAGS) $(STD) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 # The handshakes of two real stacks, whose headers exclude each other.
-$(BUILD)/tests/test_tls_handshakes: $(call obj,tests/tls_peer_openssl.c tests/tls_peer_wolfssl.c)
+$(BUILD)/tests/test_tls_handshakes $(BUILD)/tests/test_split $(BUILD)/tests/test_relay: \
+	$(call obj,tests/tls_peer_openssl.c tests/tls_peer_wolfssl.c)
 
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(LIB_CLIENT) $(LIB_SERVER) $(LIB_COMMON)
 	$(SAY) LD $@

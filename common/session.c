@@ -314,6 +314,9 @@ take_frame(struct session *s, const struct frame *f)
 		if (f->code < CLOSE_DONE || f->code > CLOSE_ERROR)
 			return false;
 		receive_close(s, (enum close_code)f->code);
+		/* A server says done only in answer to a client's close. */
+		if (s->role == SESSION_CLIENT && s->direct.close_sent && f->code == CLOSE_DONE)
+			s->close_confirmed = true;
 		return true;
 	case FRAME_PAD:
 		break;

@@ -195,9 +195,9 @@ app_pump_direct(struct app *a)
 	if (a->s.direct.open)
 		event_del(a->accept);
 	end = a->direct->dead;
-	/* The bridge's end of stream is its answer to our close. Without one a bridge that
+	/* A bridge that has said close itself answers ours by its end of stream. Else one that
 	 * closes in order has restarted, and may be dialled again. */
-	if (end == DIRECT_EOF && a->s.direct.close_sent) {
+	if (end == DIRECT_EOF && a->s.direct.close_sent && a->s.close_in != CLOSE_NONE) {
 		a->s.close_confirmed = true;
 		end_direct(a);
 	} else if (end != DIRECT_ALIVE)

@@ -255,6 +255,13 @@ bridge_rtt_ms(const struct bridge *b)
 
 /* ---- direct addresses ---- */
 
+/* Both on this machine, or both in some local network. */
+static bool
+same_kind(const struct sockaddr_storage *a, const struct sockaddr_storage *b)
+{
+	return !address_is_public(b) && address_is_loopback(a) == address_is_loopback(b);
+}
+
 void
 bridge_named(struct bridge *b, const struct msg_address *a, unsigned n)
 {
@@ -266,7 +273,7 @@ bridge_named(struct bridge *b, const struct msg_address *a, unsigned n)
 
 		/* A hostile bridge must not make us dial into our own network. */
 		if (!address_parse(&ss, a[i].address, a[i].port) ||
-		    (!address_is_public(&ss) && address_is_public(&b->line_addr)))
+		    (!address_is_public(&ss) && !same_kind(&ss, &b->line_addr)))
 			continue;
 		named[count] = (struct bridge_address){ .addr = ss };
 		for (unsigned k = 0; k < b->n_direct; k++)

@@ -204,6 +204,8 @@ listen_for_apps(const struct client_settings *s)
 
 	for (unsigned i = 0; i < s->n_listeners; i++) {
 		address_text(addr, &s->listeners[i].addr, address_port(&s->listeners[i].addr));
+		if (!address_is_loopback(&s->listeners[i].addr) && s->listeners[i].user == NULL)
+			log_warning("%s is open to others, and asks for no password", addr);
 		entries[i] = entry_new(&cl, &s->listeners[i].addr, &s->listeners[i], &bound);
 		if (entries[i] == NULL) {
 			log_error("listen on %s: %s", addr, strerror(errno));
@@ -261,13 +263,11 @@ standalone(int argc, char **argv)
 		client_settings_clear(&s);
 		return PT_EXIT_ENV;
 	}
-	if (s.action == CLIENT_HELP)
-		fputs(client_settings_usage, stdout);
-	else if (s.action == CLIENT_VERSION)
-		printf("sultry-client %s\n", SULTRY_VERSION);
-	else if (s.action == CLIENT_CHECK)
-		puts("The settings are good.");
-	if (s.action != CLIENT_RUN && s.action != CLIENT_RESOLVE) {
+	if (s.action == CLIENT_HELP || s.action == CLIENT_VERSION) {
+		if (s.action == CLIENT_HELP)
+			fputs(client_settings_usage, stdout);
+		else
+			printf("sultry-client %s\n", SULTRY_VERSION);
 		client_settings_clear(&s);
 		return 0;
 	}
@@ -278,6 +278,8 @@ standalone(int argc, char **argv)
 	cl.lookups = lookup_cache_new();
 	if (!add_bridges(&s)) {
 		status = 1;
+	} else if (s.action == CLIENT_CHECK) {
+		puts("The settings are good.");
 	} else if (s.action == CLIENT_RESOLVE) {
 		lookup_start(cl.lookups, client_bridge(&cl), s.resolve, cl.token, on_resolved, NULL);
 		event_base_dispatch(cl.base);

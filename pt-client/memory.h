@@ -36,9 +36,9 @@ void memory_free(struct memory *m);
 
 /* conceal, split or direct. */
 enum strategy memory_ask(struct memory *m, const char *host, int64_t now);
-/* How strategy s, which was asked for, did for host. Conceal "did not work" only if the bridge itself, authentic,
- * said that it cannot or will not reach the target: whoever can cut off the bridge must not be
- * able to make us show names. */
+/* How strategy s, which was asked for, did for host. Conceal "did not work" only if the bridge
+ * itself, authentic, said that it cannot or will not reach the target: whoever can cut off the
+ * bridge must not be able to make us show names. */
 void memory_tell(struct memory *m, const char *host, enum strategy s, bool worked, int64_t now);
 /* Writes the file (by a temporary one) if something changed since. 0, or -1 with errno. */
 int memory_save(struct memory *m);

@@ -99,7 +99,8 @@ static void
 fail(struct route *r, enum socks5_rep rep, const char *why)
 {
 	log_warning("a connection failed: %s", why);
-	if (r->automatic)
+	/* A look-up that failed says nothing about the strategy. */
+	if (r->automatic && r->addresses.n > 0)
 		memory_tell(r->cl->memory, r->host, r->strategy, false, clock_now());
 	request_reply(r->req.fd, r->req.kind, rep);
 	route_free(r);
@@ -112,7 +113,7 @@ on_relay(void *arg, const struct relay_report *report)
 {
 	struct route *r = arg;
 
-	if (r->automatic)
+	if (r->automatic && (report->answered || report->failed))
 		memory_tell(r->cl->memory, r->host, r->strategy, report->answered, clock_now());
 	route_free(r);
 }

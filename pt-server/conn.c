@@ -286,6 +286,9 @@ pump(struct conn *c)
 		c->is_quiet = false;
 		event_add(c->quiet, &(struct timeval){ .tv_usec = QUIET_MS * 1000 });
 	}
+	/* The target is through with it: tell the client that its close was heard. */
+	if (c->s.close_in != CLOSE_NONE && c->target == NULL && c->local.fd < 0)
+		session_close(&c->s, CLOSE_DONE);
 	if (c->direct != NULL) {
 		direct_flush(c->direct);
 		if (c->direct->dead)

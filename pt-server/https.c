@@ -339,9 +339,9 @@ is_api(const struct https *https, const char *path, const char **session)
 static void
 call_api(struct https *https, struct evhttp_request *ev, const char *session)
 {
-	struct evbuffer *input = evhttp_request_get_input_buffer(ev);
-	size_t len = evbuffer_get_length(input);
-	const char *body = len > 0 ? (const char *)evbuffer_pullup(input, -1) : "";
+	struct evbuffer *input = evbuffer_new();
+	const char *body;
+	size_t len;
 	struct https_request *req = mem_zalloc(sizeof(*req));
 
 	req->https = https;
@@ -350,7 +350,13 @@ call_api(struct https *https, struct evhttp_request *ev, const char *session)
 	/* Owned: it outlives its connection, which evhttp may free at any time. */
 	evhttp_request_own(ev);
 	evhttp_connection_set_closecb(evhttp_request_get_connection(ev), on_close, req);
+	/* Taken from the request: one that is held does not hold its body. */
+	if (input == NULL || evbuffer_add_buffer(input, evhttp_request_get_input_buffer(ev)) != 0)
+		abort();
+	len = evbuffer_get_length(input);
+	body = len > 0 ? (const char *)evbuffer_pullup(input, -1) : "";
 	https->config.api(https->config.arg, req, session, body, len);
+	evbuffer_free(input);
 }
 
 static void

@@ -34,7 +34,7 @@ static uint16_t inner_port; /* of the listener that strangers are spliced to */
 static bool draining;
 
 static void
-stop_listening(void)
+free_fronts(void)
 {
 	while (n_fronts > 0)
 		front_free(fronts[--n_fronts]);
@@ -60,7 +60,8 @@ on_stop(void *arg, enum process_stop how)
 {
 	(void)arg;
 	draining = true;
-	stop_listening();
+	for (unsigned i = 0; i < n_fronts; i++)
+		front_stop(fronts[i]); /* not the connections: sessions drain over them */
 	if (how == STOP_NOW)
 		event_base_loopbreak(srv.base);
 	else
@@ -106,6 +107,7 @@ start_https(const struct options *o, struct sockaddr_storage *inner, char error[
 		.peer = peer,
 		.arg = &srv,
 		.trusted_proxy = o->trusted_proxy,
+		.decoy = o->decoy,
 	};
 
 	srv.https = https_new(srv.base, &cfg, error);
@@ -206,7 +208,7 @@ static void
 end(void)
 {
 	event_free(tick);
-	stop_listening();
+	free_fronts();
 	api_end_all(&srv);
 	while (srv.sessions != NULL && sessions_any(srv.sessions) != NULL)
 		conn_free(sessions_any(srv.sessions));

@@ -193,6 +193,7 @@ read_options(struct config_node *in, struct settings *s)
 	read_file(in, "certkey", &o->certkey);
 	if ((o->cert == NULL) != (o->certkey == NULL))
 		config_bad(in, o->cert == NULL ? "cert" : "certkey", "both, or neither, of cert and certkey");
+	read_folder(in, "decoy", &o->decoy);
 	read_text(in, "url", &o->url);
 	if (o->url != NULL && strncmp(o->url, "https://", 8) != 0)
 		config_bad(in, "url", "https://...");
@@ -242,7 +243,6 @@ read_all(struct config_node *in, struct settings *s)
 	read_text(in, "state", &s->state);
 	if (s->state == NULL || s->state[0] == '\0')
 		config_bad(in, "state", "a folder for the relay's keys");
-	read_folder(in, "decoy", &s->decoy);
 	read_options(in, s);
 	read_access(in, &s->access);
 	s->dns.n_servers = read_addresses(in, "resolvers", s->dns.servers, RESOLVE_SERVERS_MAX, 53);
@@ -301,7 +301,6 @@ settings_clear(struct settings *s)
 	options_clear(&s->options);
 	access_clear(&s->access);
 	free(s->state);
-	free(s->decoy);
 	free(s->users);
 	*s = (struct settings){ 0 };
 }

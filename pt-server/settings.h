@@ -19,7 +19,6 @@ struct settings {
 	struct sockaddr_storage listen[SETTINGS_LISTEN_MAX];
 	unsigned n_listen;           /* at least 1 */
 	char *state;                 /* the state folder; always there */
-	char *decoy;                 /* a folder of files to show to strangers */
 	struct access access;        /* n_rules 0: the default */
 	struct resolver_config dns;  /* n_servers */
 	struct user_limits quotas;   /* of users that have none of their own */

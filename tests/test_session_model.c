@@ -597,7 +597,9 @@ take_some(struct run *t, struct app *a, const struct app *peer)
 			must(t, a->taken == peer->put && a->s.rx.fin_taken == peer->s.tx.fin &&
 			    a->heard == peer->said);
 	}
-	if (a->said == CLOSE_NONE && (a->heard != CLOSE_NONE || session_finished(&a->s))) {
+	/* A server says done only in answer to a client's close. */
+	if (a->said == CLOSE_NONE && (a->heard != CLOSE_NONE ||
+	    (a->s.role == SESSION_CLIENT && session_finished(&a->s)))) {
 		a->said = CLOSE_DONE;
 		session_close(&a->s, a->said);
 	}

@@ -56,7 +56,7 @@ START_TEST(test_least)
 	ck_assert_uint_eq(s.sessions, SETTINGS_SESSIONS);
 	ck_assert_int_eq(s.log, LOG_NOTICE);
 	ck_assert(s.options.cert == NULL && s.options.base == NULL && !s.options.base_given);
-	ck_assert(s.users == NULL && s.decoy == NULL && s.dns.n_servers == 0);
+	ck_assert(s.users == NULL && s.options.decoy == NULL && s.dns.n_servers == 0);
 	ck_assert(s.quotas.sessions == 0 && s.quotas.bytes_per_day == 0);
 	ck_assert(s.access.n_rules == 0 && allowed(&s, "a.example", "8.8.8.8", 443));
 	settings_clear(&s);
@@ -88,7 +88,7 @@ START_TEST(test_all)
 	free(json);
 	ck_assert_uint_eq(s.n_listen, 2);
 	expect_address(&s.listen[1], "[::]:443");
-	ck_assert_str_eq(s.decoy, "/tmp");
+	ck_assert_str_eq(s.options.decoy, "/tmp");
 	ck_assert_str_eq(s.options.url, "https://www.example.com/a");
 	ck_assert_str_eq(s.options.base, "/api");
 	ck_assert(s.options.base_given);

@@ -34,7 +34,7 @@ struct direct {
 	uint64_t data_ms;    /* a stream moved, either way */
 	uint64_t acked_ms;   /* `base` moved, or there was nothing to acknowledge */
 	uint64_t ping_ms;    /* the last PING; 0: none since data moved */
-	uint64_t base, moved_sum;
+	uint64_t base, moved_sum, kernel_acked;
 	bool watching;       /* the next look is due soon */
 	struct buffer in_part, out_part; /* an incomplete record; sealed bytes not sent */
 	void (*moved)(void *arg);

@@ -53,7 +53,7 @@ def sizes(seed, rnd):
         return
     for kind in KINDS:
         shape = "both" if rnd.random() < 0.5 else rnd.choice(SHAPES)
-        yield (kind, shape, int(20000 * 150 ** rnd.random()), int(20000 * 150 ** rnd.random()))
+        yield (kind, shape, int(20000 * 300 ** rnd.random()), int(20000 * 300 ** rnd.random()))
 
 
 async def disturb(rnd, hop, gateways):

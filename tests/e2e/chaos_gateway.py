@@ -60,10 +60,12 @@ class Gateway:
         self.server = await asyncio.start_server(self.accept, sock=sock, ssl=self.near_tls,
                                                  limit=1 << 19)
 
-    def stop(self):
+    async def stop(self):
         self.server.close()
-        for task in self.tasks:
+        tasks = list(self.tasks)
+        for task in tasks:
             task.cancel()  # the handlers, too: none opens another connection
+        await asyncio.gather(*tasks, return_exceptions=True)
         for writer in list(self.writers):
             hard_close(writer)
 
@@ -78,7 +80,7 @@ class Gateway:
         except asyncio.CancelledError:
             pass
         finally:
-            writer.close()
+            writer.transport.abort()
             self.writers.discard(writer)
             self.tasks.discard(asyncio.current_task())
 
@@ -118,8 +120,9 @@ class Gateway:
                     raise ConnectionResetError from None
                 continue  # as any HTTP client does
             if b"connection: close" in head.lower():
+                self.stats["closed by the bridge"] += 1
                 self.writers.discard(writer)
-                writer.close()
+                writer.transport.abort()
             else:
                 self.idle.append((reader, writer))
             if head.startswith(b"HTTP/1.1 200"):

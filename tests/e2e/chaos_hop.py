@@ -138,6 +138,10 @@ class Link:
             await self.blocked()
         fault = self.fault
         if fault and fault.up == up and len(data) > fault.at - self.bytes[up]:
+            if self.kind == "oob" and not self.hop.calm():
+                fault.at += len(data)  # not now
+                await self.forward(writer, data, up)
+                return
             room = fault.at - self.bytes[up]
             self.fault = None
             await self.forward(writer, data[:room], up)
@@ -276,7 +280,7 @@ class Hop:
             if fault.kind == "none":
                 return None
             self.slow -= fault.kind in SLOW
-        elif link.kind == "oob" and self.oob_faults and rnd.random() < 0.3 and self.calm():
+        elif link.kind == "oob" and self.oob_faults and rnd.random() < 0.6:
             self.oob_faults -= 1
             fault = Fault(rnd, False, 200000, {"reset": 1, "reset near": 1, "end": 1})
         else:

@@ -82,7 +82,7 @@ class Scene:
         for hop in self.hops:
             hop.stop()
         for gateway in self.gateways:
-            gateway.stop()
+            await gateway.stop()
         await self.pair.client.stop()
         await self.pair.settle(self.pair.server, self.pair.server_start, 30,
                                "after the client's end")

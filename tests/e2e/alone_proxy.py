@@ -1,0 +1,244 @@
+"""Programs through client and relay: curl, openssl, git, servers that speak first; and what
+crossed the wire meanwhile."""
+import os
+import re
+import socket
+import ssl
+import subprocess
+import sys
+
+from alone_kit import (HOST, OWN, SITE, TOP, Daemon, Lan, Wire, client, command, curl, digest,
+                       http, internet, line_of, relay, socks5, write)
+from pt_kit import DEADLINE, PROGRAMS, connect, exactly, read_reply, request, test, to_end, until
+from pt_peers import Listener
+
+E2E = os.path.dirname(os.path.abspath(__file__))
+PORTS = {"allow": [{}, {"ports": ["1-65535"], "hosts": [HOST]}]}
+
+
+def pair(t, *flags, **config):
+    internet(t)
+    r = relay(t, **config)
+    return r, client(t, r, *flags)
+
+
+@test("proxy", "curl: SOCKS5, HTTP CONNECT and plain HTTP; HTTP/1.1 and 2; TLS 1.2 and 1.3")
+def curl_all(t):
+    net = internet(t)
+    _, c = pair(t)
+    proxies = [socks5(c), http(c), socks5(c, c.mixed), http(c, c.mixed)]
+    for proxy in proxies:
+        for version, protocol in (("--http1.1", "HTTP/1.1"), ("--http2", "HTTP/2.0")):
+            for tls, name in ((("--tls-max", "1.2"), "TLSv1.2"), (("--tlsv1.3",), "TLSv1.3")):
+                data = curl(proxy, version, *tls, f"https://{HOST}/f60?all")
+                assert digest(data) == net.files["f60"], (proxy, version, tls)
+                assert any(f" {protocol} {name} " in x for x in net.log("f60?all")), f"nginx saw no {protocol} over {name}"
+        # Port 80, which is a plain request where the proxy is one of HTTP.
+        assert digest(curl(proxy, f"http://{HOST}/f61?all")) == net.files["f61"], proxy
+    wrong = [x for x in net.log("?all") if not x.endswith(" 200")]
+    assert not wrong, wrong
+
+
+@test("proxy", "plain HTTP in proxy form: methods, bodies, several on one connection, addresses")
+def plain_http(t):
+    net = internet(t)
+    _, c = pair(t)
+    body = os.urandom(300_000)
+    path = os.path.join(t.dir, "body")
+    with open(path, "wb") as f:
+        f.write(body)
+    curl(http(c), "-f", "-T", path, f"http://{HOST}/up-{os.getpid()}")
+    with open(os.path.join(TOP, "www", f"up-{os.getpid()}"), "rb") as f:
+        assert f.read() == body
+    urls = [f"http://{h}/f{i}" for i, h in enumerate((HOST, "v6.target.example", SITE,
+                                                      "[2001:db8:1::10]", "v4.target.example"))]
+    said = curl(http(c), "-w", "%{http_code} %{num_connects}\n", *sum(
+        (["-o", os.path.join(t.dir, f"f{i}"), u] for i, u in enumerate(urls)), []))
+    assert re.findall(rb"(\d+) \d+", said) == [b"200"] * 5, said
+    for i in range(5):
+        with open(os.path.join(t.dir, f"f{i}"), "rb") as f:
+            assert digest(f.read()) == net.files[f"f{i}"], i
+    said = curl(http(c), "-I", f"http://{HOST}/f9")
+    assert said.startswith(b"HTTP/1.1 200") and b"Content-Length: 17993" in said, said
+    assert b" 405 " in curl(http(c), "-i", "-X", "DELETE", f"http://{HOST}/f9")
+
+
+@test("proxy", "100 downloads in parallel, by SOCKS5 and by CONNECT, each with its SHA-256")
+def parallel(t):
+    net = internet(t)
+    _, c = pair(t)
+    for proxy, version in ((socks5(c), "--http1.1"), (http(c), "--http2")):
+        folder = os.path.join(t.dir, version)
+        curl(proxy, version, "--no-alpn" if version == "--http1.1" else "--alpn", "-f",
+             "--parallel", "--parallel-immediate", "--parallel-max", "100", "--create-dirs",
+             "-o", folder + "/#1", f"https://{HOST}/f[0-99]", seconds=90)
+        for i in range(100):
+            with open(f"{folder}/{i}", "rb") as f:
+                assert digest(f.read()) == net.files[f"f{i}"], (proxy, i)
+
+
+@test("proxy", "a user and a password for the local listener")
+def login(t):
+    internet(t)
+    r = relay(t)
+    c = client(t, r, login="some%20one:p%40ss%3Aw@")
+    url = f"https://{HOST}/index.html"
+    right, wrong = "some%20one:p%40ss%3Aw@", "some%20one:p%40ss@"
+    for scheme, ports in (("socks5h", (c.socks, c.mixed)), ("http", (c.http, c.mixed))):
+        for port in ports:
+            at = f"127.0.0.1:{port}"
+            assert curl(f"{scheme}://{right}{at}", url) == b"the site\n"
+            for bad in (wrong, ""):
+                curl(f"{scheme}://{bad}{at}", url, status=97 if scheme == "socks5h" else 56)
+    for bad in (wrong, ""):
+        said = curl(f"http://{bad}127.0.0.1:{c.http}", "-i", f"http://{HOST}/index.html")
+        assert said.startswith(b"HTTP/1.1 407 ") and b"\nproxy-authenticate: basic " in said.lower(), said
+
+
+@test("proxy", "openssl s_client -proxy: TLS 1.2 and 1.3, and a session resumed")
+def s_client(t):
+    _, c = pair(t)
+    path = os.path.join(t.dir, "session")
+    for tls in ("-tls1_2", "-tls1_3"):
+        for extra in (["-sess_out", path], ["-sess_in", path]):
+            said = command("openssl", "s_client", "-proxy", f"127.0.0.1:{c.http}", "-connect",
+                           f"{HOST}:443", "-servername", HOST, "-CAfile", TOP + "/site.crt",
+                           "-verify_return_error", "-ign_eof", tls, *extra,
+                           text=f"GET / HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode())
+            assert b"the site" in said, said
+            assert (b"Reused, " in said) == (extra[0] == "-sess_in"), said
+    until(lambda: sum("TLS 1.2" in x or "TLS 1.3" in x for x in c.lines) >= 4, "sessions in the log")
+    assert sum("resumed" in x for x in c.lines) == 2, c.lines
+    assert any("TLS 1.2" in x and "new ticket" in x for x in c.lines), c.lines
+
+
+@test("proxy", "servers that speak first, and a target's half-close")
+def speaks_first(t):
+    net = internet(t)
+    heard = []
+
+    def serve(s, peer):
+        del peer
+        s.sendall(b"220 I speak first\r\n")
+        s.sendall(b"you said " + exactly(s, 6))
+        s.shutdown(socket.SHUT_WR)
+        heard.append(to_end(s))
+    with net.lan.inside():
+        Listener(t, serve, SITE, 2525)
+    _, c = pair(t, **PORTS)
+    for n in range(2):  # cold, and warm
+        s = connect(c.socks)
+        s.sendall(b"\5\1\0")
+        assert exactly(s, 2) == b"\5\0"
+        s.sendall(request((HOST, 2525)))
+        assert read_reply(s) == 0
+        assert exactly(s, 19) == b"220 I speak first\r\n"
+        s.sendall(b"hello\n")
+        assert to_end(s) == b"you said hello\n"
+        s.sendall(b"and this behind your end")
+        s.close()
+        until(lambda: len(heard) == n + 1, "the target hears the end")
+    assert heard == [b"and this behind your end"] * 2, heard
+
+
+@test("proxy", "git: clone from a git daemon by SOCKS5 and by CONNECT, and over https")
+def git(t):
+    net = internet(t)
+    env = {"PATH": os.environ["PATH"], "HOME": t.dir, "GIT_CONFIG_NOSYSTEM": "1",
+           "GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@example.invalid",
+           "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@example.invalid"}
+    work, repo = os.path.join(t.dir, "work"), os.path.join(TOP, "www", "repo.git")
+    command("git", "init", "-q", "-b", "main", work, env=env)
+    for i in range(20):
+        with open(os.path.join(work, f"file{i}"), "wb") as f:
+            f.write(os.urandom(20_000))
+    command("git", "-C", work, "add", ".", env=env)
+    command("git", "-C", work, "commit", "-qm", "files", env=env)
+    command("git", "clone", "-q", "--bare", work, repo, env=env)
+    command("git", "-C", repo, "update-server-info", env=env)
+    head = command("git", "-C", work, "rev-parse", "HEAD", env=env)
+    with net.lan.inside():
+        daemon = Daemon(t, "git-daemon", ["git", "daemon", "--export-all", "--reuseaddr",
+                                          f"--listen={SITE}", "--base-path=" + TOP + "/www",
+                                          TOP + "/www"], status=None, env=env)
+    until(lambda: net.listens(9418), "git daemon")
+    _, c = pair(t, **PORTS)
+    for kind, port in (("socks5", c.socks), ("connect", c.http)):
+        nc = write(t, kind + ".sh", f'#!/bin/sh\nexec {sys.executable} {E2E}/alone_nc.py {kind} {port} "$@"\n')
+        os.chmod(nc, 0o755)
+        to = os.path.join(t.dir, kind)
+        command("git", "clone", "-q", f"git://{HOST}/repo.git", to, env={**env, "GIT_PROXY_COMMAND": nc})
+        assert command("git", "-C", to, "rev-parse", "HEAD", env=env) == head
+        command("git", "-C", to, "fsck", "--full", env=env)
+    for proxy in (socks5(c), http(c)):
+        to = os.path.join(t.dir, proxy[:4])
+        command("git", "-c", "http.proxy=" + proxy, "-c", f"http.sslCAInfo={TOP}/site.crt",
+                "clone", "-q", f"https://{HOST}/repo.git", to, env=env)
+        assert command("git", "-C", to, "rev-parse", "HEAD", env=env) == head
+    assert daemon.child.poll() is None
+
+
+# ---- the wire ----
+
+@test("wire", "conceal: the client talks to the relay only, asks no DNS, and shows no name")
+def conceal(t):
+    internet(t)
+    r = relay(t)
+    lan = Lan(t)
+    with lan.inside():
+        c = client(t, r)
+        wire, inner = Wire(t, "far"), Wire(t, "lo")
+        for proxy in (socks5(c), http(c)):
+            for tls in (("--tls-max", "1.2"), ("--tlsv1.3",)):
+                curl(proxy, *tls, "-o", "/dev/null", f"https://{HOST}/big")
+            curl(proxy, "-o", "/dev/null", f"http://{HOST}/f99")
+        check_resolve(r)
+    wire.stop()
+    inner.stop()
+    others = wire.past(lan, OWN)
+    assert not others, f"past the relay: {others[:5]}"
+    ports = {s.to[1] for s in wire.tcp if s.to[0] == OWN}
+    assert ports == {r.port}, ports
+    assert not [x for x in inner.other if x[3] == 53], "a query to itself"
+    streams = wire.streams()
+    assert sum(map(len, streams.values())) > 32_000_000, "the sniffer saw too little"
+    for key, data in streams.items():
+        for text in (HOST, "target.example", SITE):
+            assert text.encode() not in data, f"{text} from {key[0]} to {key[1]}"
+        assert data[:2] == b"\x16\3" or data[:3] == b"\x17\3\3", (key, data[:8])
+    # The control: the same look at the client's own side sees the name.
+    assert any(HOST.encode() in data for data in inner.streams().values())
+
+
+def check_resolve(r):
+    said = command(PROGRAMS["client"], "--bridge", line_of(r), "--resolve", HOST)
+    assert sorted(said.decode().split()) == sorted([SITE, "2001:db8:1::10"]), said
+
+
+@test("wire", "--resolve: both families, one, none, a private one, an address")
+def resolve(t):
+    internet(t)
+    r = relay(t)
+    check_resolve(r)
+    for name, expected in (("v4.target.example", [SITE]), ("v6.target.example", ["2001:db8:1::10"])):
+        said = command(PROGRAMS["client"], "--bridge", line_of(r), "--resolve", name)
+        assert said.decode().split() == expected, said
+    for name in ("nothing.example", "private.example", "loop.example", "own.example"):
+        done = subprocess.run([PROGRAMS["client"], "--bridge", line_of(r), "--resolve", name],
+                              capture_output=True, timeout=DEADLINE, check=False)
+        assert done.returncode == 1 and not done.stdout and done.stderr.strip(), (name, done)
+
+
+@test("wire", "conceal behind a recording hop: HTTPS, or nothing but sealed records")
+def recorded(t):
+    internet(t)
+    r = relay(t)
+    hop = Daemon(t, "hop", [sys.executable, E2E + "/hop.py", "--upstream", f"{OWN}:{r.port}",
+                            "--record", t.dir + "/rec"], status=None)
+    port = int(hop.line(r"listening 127\.0\.0\.1:(\d+)")[1])
+    c = client(t, line=f"sultry 127.0.0.1:{port} {r.args}")
+    for tls in (("--tls-max", "1.2"), ("--tlsv1.3",)):
+        curl(socks5(c), *tls, "-o", "/dev/null", f"https://{HOST}/big")
+    c.close()
+    command(sys.executable, E2E + "/wire.py", "direct", t.dir + "/rec", "--absent", HOST,
+            "--least-down", "16000000")

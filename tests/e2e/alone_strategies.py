@@ -1,0 +1,239 @@
+"""The strategies split, direct, block and auto: what reaches the target, and what the wire of
+the client shows."""
+import json
+import os
+import re
+import socket
+
+from alone_kit import (BARRED, CENSORED, CLOSED, HOST, MUTE, OWN, PRIVATE, SITE, SITE6, Lan, Wire,
+                       client, curl, digest, http, internet, relay, socks5)
+from pt_kit import connect, exactly, read_reply, request, run, test, to_end
+from pt_peers import Listener
+from pt_peers import relay as pass_on
+
+RULES = {"rules": [{"strategy": "split", "hosts": [HOST, SITE, "*.example"], "ports": [443]},
+                   {"strategy": "direct", "hosts": ["v4.target.*"], "ports": [8443]},
+                   {"strategy": "block", "networks": ["198.51.100.0/24"]},
+                   {"strategy": "block", "hosts": ["*.ads.example"], "ports": ["8000-8999"]}]}
+
+
+def rep_of(port, host, to):
+    """The SOCKS reply to a request; then the connection is closed, without more bytes."""
+    s = connect(port)
+    s.sendall(b"\5\1\0")
+    assert exactly(s, 2) == b"\5\0"
+    s.sendall(request((host, to)))
+    rep = read_reply(s)
+    if rep:
+        assert to_end(s) == b"", "bytes behind a refusal"
+    s.close()
+    return rep
+
+
+def status_of(port, host, to):
+    """The same of CONNECT."""
+    s = connect(port)
+    host = f"[{host}]" if ":" in host else host
+    s.sendall(f"CONNECT {host}:{to} HTTP/1.1\r\nHost: {host}:{to}\r\n\r\n".encode())
+    said = b""
+    while b"\r\n\r\n" not in said:
+        said += exactly(s, 1)
+    s.close()
+    return int(re.match(rb"HTTP/1\.1 (\d+) ", said)[1])
+
+
+def records(data):
+    found, at = [], 0
+    while at + 5 <= len(data):
+        length = int.from_bytes(data[at + 3:at + 5], "big")
+        found.append((data[at], data[at + 5:at + 5 + length]))
+        at += 5 + length
+    return found
+
+
+def cut(wire, name, addresses=(SITE, SITE6)):
+    """Checks the connections to those addresses: hellos for that name, cut. Their number."""
+    name = name.encode()
+    for s in wire.tcp:
+        # A TLS 1.2 server shows its certificate: that is not ours to hide.
+        assert s.to[0] not in addresses or name not in s.payload, "the name is whole in a segment"
+    hellos = 0
+    for (_, to), data in wire.streams().items():
+        if to[0] not in addresses or not data:
+            continue
+        pieces = []
+        for kind, body in records(data):
+            if kind != 22:
+                break
+            assert name not in body, "the name is whole in a record"
+            pieces.append(body)
+        hello = b"".join(pieces)
+        assert hello[0] == 1 and name in hello, "no hello for that name"
+        assert len(pieces) > 1, "one record"
+        hellos += 1
+    return hellos
+
+
+@test("split", "never whole in a record or a segment; straight to the target; curl, HTTP/1.1 and 2")
+def split(t):
+    net = internet(t)
+    r = relay(t)
+    lan = Lan(t)
+    with lan.inside():
+        c = client(t, r, config=RULES)
+        wire = Wire(t, "far")
+        n = 0
+        for proxy in (socks5(c), http(c), http(c, c.mixed)):
+            for version in ("--http1.1", "--http2"):
+                for tls in (("--tls-max", "1.2"), ("--tlsv1.3",)):
+                    data = curl(proxy, version, *tls, f"https://{HOST}/f90?split")
+                    assert digest(data) == net.files["f90"]
+                    n += 1
+    wire.stop()
+    assert cut(wire, HOST) == n
+    assert not wire.past(lan, OWN, SITE, SITE6), wire.past(lan, OWN, SITE, SITE6)[:5]
+    seen = net.log("?split")
+    assert len(seen) == n and not [x for x in seen if x.startswith(net.lan.near)], seen
+    # The relay was asked for the addresses, once: the client remembers them.
+    assert net.dns.asked.count(HOST) >= 1
+    r.kill()
+    with lan.inside():
+        assert curl(socks5(c), f"https://{HOST}/index.html") == b"the site\n"
+
+
+@test("split", "without a name; what is no TLS; answers to what cannot be reached or is denied")
+def split_others(t):
+    internet(t)
+    r = relay(t)
+    lan = Lan(t)
+    rules = {"default": "split"}
+    with lan.inside():
+        c = client(t, r, config=rules)
+        wire = Wire(t, "far")
+        for host in (SITE, f"[{SITE6}]"):
+            assert curl(socks5(c), "-k", f"https://{host}/index.html") == b"the site\n"
+            assert curl(http(c), f"http://{host}/index.html") == b"the site\n"
+        for host, to, rep, status in ((CLOSED, 443, 5, 502), ("closed.example", 443, 5, 502),
+                                      ("nothing.example", 443, 4, 502),
+                                      ("private.example", 443, 2, 403),
+                                      ("loop.example", 443, 2, 403),
+                                      ("mapped.example", 443, 2, 403)):
+            got = rep_of(c.socks, host, to), status_of(c.http, host, to)
+            assert got == (rep, status), (host, got)
+        wire.stop()
+    assert PRIVATE not in {s.to[0] for s in wire.tcp}
+
+
+@test("direct", "the name goes whole and straight; nothing of it to the relay")
+def direct(t):
+    net = internet(t)
+    r = relay(t, allow=[{}, {"ports": [8443]}])
+    lan = Lan(t)
+    with lan.inside():
+        c = client(t, r, config=RULES)
+        wire = Wire(t, "far")
+        for proxy in (socks5(c), http(c)):
+            data = curl(proxy, "https://v4.target.example:8443/f70?direct")
+            assert digest(data) == net.files["f70"]
+    wire.stop()
+    straight = [d for (_, to), d in wire.streams().items() if to == (SITE, 8443) and d]
+    assert len(straight) == 2 and all(b"v4.target.example" in d for d in straight)
+    assert all(x.split()[0] == lan.far for x in net.log("?direct"))
+    assert not wire.past(lan, OWN, SITE), wire.past(lan, OWN, SITE)[:5]
+
+
+@test("block", "refused at once, by SOCKS and by HTTP; nothing goes out")
+def block(t):
+    internet(t)
+    r = relay(t)
+    lan = Lan(t)
+    with lan.inside():
+        c = client(t, r, config=RULES)
+        wire = Wire(t, "far")
+        for host, port in ((SITE, 80), (CLOSED, 443), ("x.ads.example", 8080)):
+            assert rep_of(c.socks, host, port) == 2, host
+            assert status_of(c.http, host, port) == 403, host
+            assert curl(http(c), "-o", "/dev/null", "-w", "%{http_code}",
+                        f"http://{host}:{port}/") == b"403", host
+        wire.stop()
+        assert not wire.tcp and not wire.other, "something went out"
+        # The first rule that fits counts, and what fits none is concealed.
+        assert curl(socks5(c), "-k", f"https://{SITE}/index.html") == b"the site\n"
+        assert curl(socks5(c), f"http://{HOST}/index.html") == b"the site\n"
+
+
+def remembered(folder):
+    with open(os.path.join(folder, "strategies.json"), encoding="ascii") as f:
+        return json.load(f)["sites"]
+
+
+@test("auto", "conceal first; where the bridge cannot go, split; remembered, and forgotten in time")
+def auto(t):
+    internet(t)
+    r = relay(t)
+    state = os.path.join(t.dir, "state")
+    os.mkdir(state)
+    lan = Lan(t)
+
+    def client_with(first="conceal"):
+        return client(t, r, "--state", state, config={"default": "auto", "auto_first": first})
+    with lan.inside():
+        c = client_with()
+        wire = Wire(t, "far")
+        # A name that works concealed is never shown.
+        assert curl(socks5(c), f"https://{HOST}/index.html") == b"the site\n"
+        assert SITE not in {s.to[0] for s in wire.tcp}
+        assert rep_of(client_with().socks, "www.barred.example", 443) == 3, "cold"
+        assert not os.path.exists(state + "/strategies.json") or not remembered(state)
+        curl(socks5(c), "https://www.barred.example/f1", status=None)
+        # The whole domain is known by now.
+        assert curl(http(c), "https://img.barred.example/index.html") == b"the site\n"
+        wire.stop()
+        assert cut(wire, "img.barred.example", (BARRED,)) == 1
+        c.close()
+        site, = remembered(state)
+        assert site["domain"] == "barred.example" and site["strategy"] == "split", site
+
+        c = client_with()
+        assert rep_of(c.socks, "www.barred.example", 443) == 0, "not remembered"
+        c.close()
+        site["until"] = 1000
+        with open(state + "/strategies.json", "w", encoding="ascii") as f:
+            json.dump({"sites": [site]}, f)
+        c = client_with()
+        assert rep_of(c.socks, "www.barred.example", 443) == 3, "not forgotten"
+        c.close()
+        with open(state + "/strategies.json", "w", encoding="ascii") as f:
+            f.write('{"sites": [{"domain": ')
+        c = client_with()
+        c.line("what auto had learnt")
+        assert curl(socks5(c), f"https://{HOST}/index.html") == b"the site\n"
+
+
+@test("auto", "split first: what is reset, refused or silent on the way goes through the bridge")
+def auto_split(t):
+    net = internet(t)
+    r = relay(t)
+    lan = Lan(t)
+    relays = net.lan.near
+
+    # A censor that swallows what comes from anybody else.
+    def mute(s, peer):
+        if peer[0] == relays:
+            pass_on(s, socket.create_connection((SITE, 443)))
+        else:
+            to_end(s)
+    with net.lan.inside():
+        Listener(t, mute, MUTE, 443)
+    run("ip", "rule", "add", "iif", lan.device, "to", CENSORED, "unreachable")
+    with lan.inside():
+        c = client(t, r, config={"default": "auto", "auto_first": "split"})
+        for host in ("censored.example", "mute.example"):
+            curl(socks5(c), f"https://{host}/index.html", status=None)
+            assert curl(socks5(c), f"https://{host}/index.html") == b"the site\n", host
+        # What works straight stays so.
+        wire = Wire(t, "far")
+        for _ in range(2):
+            assert curl(socks5(c), f"https://{HOST}/index.html") == b"the site\n"
+        wire.stop()
+        assert cut(wire, HOST) == 2
