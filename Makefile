@@ -42,7 +42,7 @@ LIB_COMMON := $(BUILD)/libsultry-common.a
 LIB_CLIENT := $(BUILD)/libsultry-client.a
 LIB_SERVER := $(BUILD)/libsultry-server.a
 
-.PHONY: all deps check check-all check-unit check-e2e check-includes asan fuzz fuzz-all demo bench \
+.PHONY: all deps check check-all check-unit check-e2e check-includes asan fuzz fuzz-all demo soak bench \
 	install clean
 .SECONDARY:
 
@@ -81,7 +81,7 @@ $(BUILD)/tests/%: $(BUILD)/tests/%.o $(LIB_CLIENT) $(LIB_SERVER) $(LIB_COMMON)
 # What the build and the tests need, by Debian's names.
 DEPS := gcc libc6-dev make pkg-config libevent-dev libwolfssl-dev libjansson-dev \
 	libcurl4-openssl-dev libssl-dev check curl openssl python3 python3-cryptography \
-	nginx-light haproxy tor iproute2 procps
+	nginx-light haproxy tor git chromium iproute2 util-linux procps
 
 deps:
 	@missing=; for p in $(DEPS); do \
@@ -144,6 +144,11 @@ fuzz-all: $(FUZZ)
 		$$f -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -print_final_stats=1 \
 			-artifact_prefix=$$f- $$f.corpus; done
 $(BUILD)/tests/fuzz_%: LDFLAGS += -fsanitize=fuzzer
+
+# 500 sessions with chaos: memory and descriptors stay flat.
+SOAK_SECONDS ?= 600
+soak: all
+	@BUILD=$(BUILD) python3 tests/e2e/chaos.py soak --seconds $(SOAK_SECONDS)
 
 bench: all
 	@BUILD=$(BUILD) tests/bench/run.sh
