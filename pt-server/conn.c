@@ -12,7 +12,7 @@
 
 #define QUIET_MS 2
 #define OPEN_HOLD_MS 5000  /* for the answer to a whole ClientHello */
-#define OPEN_PAUSE_MS 100  /* for the answer to something that may have to go on */
+#define OPEN_PAUSE_MS 250  /* for the answer to something that may have to go on */
 #define POLL_HOLD_MS 25000
 #define OOB_RTT_MS 100 /* of a client that polls, for the credit: a guess */
 

@@ -35,9 +35,9 @@ else
 	step "left out, since this user may make no network namespaces: chaos.py move"
 fi
 AS=()
-chaos blocked --jobs 2
-chaos echo --jobs 2
-chaos kill --jobs "$JOBS"
+chaos blocked --jobs 3
+chaos echo --jobs 4
+chaos kill --jobs 10
 chaos seeds "${SEEDS:-1-100}" --jobs "$JOBS"
 if [ "$SOAK_SECONDS" -ge 300 ]; then
 	chaos idle

@@ -315,4 +315,4 @@ async def idle(scene):
     hard_close(writer)
     await scene.target.quiet(60)
     await scene.end()
-    return "an idle session: %d bytes in 70 s" % sent
+    return "an idle session: %d records up, %d down, %d bytes in 70 s" % (up, down, sent)

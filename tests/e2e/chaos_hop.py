@@ -265,12 +265,14 @@ class Hop:
         link = Link(self, self.count, reader, writer)
         self.count += 1
         self.links.append(link)
+        self.tasks.add(asyncio.current_task())  # what waits for ever is not garbage
         try:
             await link.run()
         except asyncio.CancelledError:
             pass
         finally:
             link.over = True
+            self.tasks.discard(asyncio.current_task())
 
     def choose(self, link, first):
         self.stats[link.kind] += 1
@@ -305,7 +307,7 @@ class Hop:
     def stop(self):
         """Ends all, half-open ones too."""
         self.server.close()
-        for task in self.tasks:
+        for task in list(self.tasks):
             task.cancel()
         for link in self.links:
             hard_close(link.near)

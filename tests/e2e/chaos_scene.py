@@ -89,7 +89,7 @@ class Scene:
         await self.pair.server.stop()
 
     def story(self):
-        lines = [str(p) for p in self.plans]
+        lines = [str(p) for p in self.plans[-25:]]
         for x in self.hops + self.gateways:
             lines.append("%s %s: %s" % (type(x).__name__, x.seed, dict(x.stats)))
         events = sorted(e for x in self.hops + self.gateways for e in x.events)

@@ -103,8 +103,9 @@ def check_open_twice(w):
     t.sendall(b"once")
     replies = [c.result(TIMEOUT) for c in copies] + [s.post_open()]
     assert replies.count(replies[0]) == 5, "copies of an open were told different things"
-    assert s.opened(replies[0]) == b"once"
-    s.exchange(down_ack=[4, CREDIT])
+    first = s.opened(replies[0])
+    assert b"once".startswith(first)  # all of it, unless the target took its time
+    s.exchange(down_ack=[len(first), CREDIT])
     assert s.post_open() == w.split.request("GET", "/nothing-here")
     t.sendall(b"end")
     t.close()
