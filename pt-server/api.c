@@ -164,6 +164,7 @@ look_up(struct server *srv, struct https_request *req, struct noise *noise,
 		reply(req, noise, &r);
 		return;
 	}
+	reach_refresh_own(&srv->reach);
 	l = mem_zalloc(sizeof(*l));
 	l->srv = srv;
 	l->req = req;

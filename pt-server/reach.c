@@ -230,8 +230,8 @@ on_resolved(void *arg, const struct resolve_answer *answer, bool last)
 
 /* ---- the start ---- */
 
-static void
-refresh_own(struct reach_env *env)
+void
+reach_refresh_own(struct reach_env *env)
 {
 	uint64_t now = local_now();
 	struct sockaddr_storage *own;
@@ -272,7 +272,7 @@ reach_start(struct reach_env *env, const char *host, uint16_t port, reach_done *
 	r->arg = arg;
 	evtimer_assign(&r->next, env->base, on_next, r);
 	evtimer_assign(&r->end, env->base, on_end, r);
-	refresh_own(env);
+	reach_refresh_own(env);
 	if (access_host(env->access, host, port)) {
 		r->err = ERR_DNS_FAILED;
 		r->resolve = resolve_start(env->resolver, host, on_resolved, r);

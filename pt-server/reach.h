@@ -31,6 +31,8 @@ struct reach;
 typedef void reach_done(void *arg, evutil_socket_t fd, const struct sockaddr_storage *to,
     enum msg_error err, const char *why);
 
+/* Brings env->access up to date about the relay's own addresses, now and then. */
+void reach_refresh_own(struct reach_env *env);
 /* Never calls back before it has returned. */
 struct reach *reach_start(struct reach_env *env, const char *host, uint16_t port, reach_done *done,
     void *arg);

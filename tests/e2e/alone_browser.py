@@ -4,15 +4,18 @@ import re
 
 from alone_kit import HOST, OWN, TOP, Lan, Wire, client, command, internet, relay
 from alone_strategies import cut
-from pt_kit import test
+from pt_kit import run, test, until
 
 N = 50
 SCRIPT = "window.sum = (window.sum || 0) + {i};\n//{filler}\n"
 IMAGE = '<svg xmlns="http://www.w3.org/2000/svg" width="7" height="7"><!--{filler}--></svg>'
 PAGE = """<!doctype html><title>waiting</title><p id=p>waiting</p>
 {tags}
-<script>onload = () => {{ document.getElementById("p").textContent =
-  "sum=" + window.sum + " images=" + [...document.images].filter(x => x.naturalWidth == 7).length; }};
+<script>
+onload = () => {{
+  const images = [...document.images].filter(x => x.naturalWidth == 7).length;
+  document.getElementById("p").textContent = "sum=" + window.sum + " images=" + images;
+}};
 </script>
 """
 
@@ -35,6 +38,8 @@ def make_page(mark):
 def browse(t, net, proxy, mark):
     """Loads the page in a new profile; checks it, and nginx's log of it."""
     make_page(mark)
+    # Chromium gives up what it is loading when an address comes up.
+    until(lambda: not run("ip", "-6", "address", "show", "tentative"), "addresses")
     said = command(
         "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
         "--no-first-run", "--disable-background-networking", "--disable-component-update",

@@ -14,6 +14,7 @@ import re
 import socket
 import struct
 import subprocess
+import sys
 import threading
 
 from pt_kit import DEADLINE, PROGRAMS, SLOW, Lan, run, until
@@ -25,7 +26,9 @@ BARRED = "198.51.100.11"  # no relay of this namespace reaches it
 CENSORED, MUTE = "198.51.100.13", "198.51.100.14"  # see alone_strategies.py
 LOST, UNREACHABLE, NO_ROUTE = "198.51.100.98", "198.51.100.99", "192.0.2.77"
 HOST = "www.target.example"
+REBIND = "rebind.example"
 TOP = os.environ["TMP"]
+E2E = os.path.dirname(os.path.abspath(__file__))
 SO_RCVBUFFORCE = 33  # Linux; Python has no name for it
 LOCK = threading.Lock()
 
@@ -37,7 +40,8 @@ ZONE = {
     "private.example": [PRIVATE], "loop.example": ["127.0.0.1"], "own.example": [OWN],
     "mapped.example": ["::ffff:" + PRIVATE], "nat64.example": ["64:ff9b::" + PRIVATE],
     "unique.example": ["fd99::10"], "mixed.example": [PRIVATE, SITE],
-    "closed.example": [CLOSED], "lost.example": [LOST], "silent.example": None,
+    REBIND: [SITE, PRIVATE], "silent.example": None,
+    "closed.example": [CLOSED], "lost.example": [LOST],
     "unreachable.example": [UNREACHABLE], "noroute.example": [NO_ROUTE],
 }
 
@@ -147,7 +151,7 @@ def client(t, r=None, *flags, config=None, line=None, login="", wrap=()):
 
 
 def command(*words, status=0, seconds=60, text=None, env=None):
-    """What it says on stdout; it has to end with that status (None: any). Stderr is in the error."""
+    """What it says on stdout; it has to end with that status (None: any)."""
     done = subprocess.run(words, input=text, capture_output=True, timeout=seconds * SLOW, env=env,
                           check=False)
     assert status in (None, done.returncode), \
@@ -156,9 +160,22 @@ def command(*words, status=0, seconds=60, text=None, env=None):
 
 
 def curl(proxy, *words, status=0, seconds=60, text=None):
-    return command("curl", "-q", "-sS", "--noproxy", "", "--proxy", proxy, "-m", str(seconds * SLOW),
-                   "--cacert", os.path.join(TOP, "site.crt"), *words, status=status,
-                   seconds=seconds + 5, text=text)
+    return command("curl", "-q", "-sS", "--noproxy", "", "--proxy", proxy, "-m",
+                   str(seconds * SLOW), "--cacert", os.path.join(TOP, "site.crt"), *words,
+                   status=status, seconds=seconds + 5, text=text)
+
+
+def resolve(r, name, *flags, status=0):
+    """The addresses that `sultry-client --resolve` prints."""
+    return command(PROGRAMS["client"], "--bridge", line_of(r), "--resolve", name, *flags,
+                   status=status).decode().split()
+
+
+def line_by_hop(t, r):
+    """A line of that relay behind hop.py, which records in t.dir/rec."""
+    hop = Daemon(t, "hop", [sys.executable, E2E + "/hop.py", "--upstream", f"{r.host}:{r.port}",
+                            "--record", t.dir + "/rec"], status=None)
+    return f"sultry {hop.line(r'listening (127[^ ]*)')[1]} {r.args}"
 
 
 def socks5(c, port=None):
@@ -203,14 +220,17 @@ class Dns:
         addresses = ZONE.get(name, ())
         if addresses is None:
             return None
+        if name == REBIND:  # another one each time
+            addresses = [addresses[self.asked.count(name) // 2 % 2]]
         family = {1: socket.AF_INET, 28: socket.AF_INET6}.get(kind)
-        found = [a for a in addresses if family == (socket.AF_INET6 if ":" in a else socket.AF_INET)]
+        found = [a for a in addresses if (":" in a) == (family == socket.AF_INET6) and family]
         head = query[:2] + struct.pack("!HHHHH", 0x8580 | (0 if name in ZONE else 3), 1,
                                        len(found), 0, 0)
         body = query[12:end]
         for a in found:
             packed = socket.inet_pton(family, a)
-            body += struct.pack("!HHHIH", 0xc00c, kind, 1, 60, len(packed)) + packed
+            body += struct.pack("!HHHIH", 0xc00c, kind, 1, 0 if name == REBIND else 60, len(packed))
+            body += packed
         return head + body
 
 
@@ -219,7 +239,8 @@ daemon off; master_process off; error_log stderr notice; pid {dir}/nginx.pid;
 events {{ worker_connections 2048; }}
 http {{
 	{temporary}
-	log_format seen '$remote_addr $server_protocol $ssl_protocol $ssl_session_reused $host $request_uri $status';
+	log_format seen '$remote_addr $server_addr $server_protocol $ssl_protocol $host $request_uri '
+		'$status';
 	access_log {dir}/access.log seen;
 	types {{ text/html html; text/javascript js; image/svg+xml svg; }}
 	ssl_certificate {dir}/site.crt; ssl_certificate_key {dir}/site.key;
@@ -406,7 +427,8 @@ class Wire:
             data, base = b"", stream["base"]
             for sequence in sorted(stream["parts"], key=lambda x: (x - base) % (1 << 32)):
                 at = (sequence - base) % (1 << 32)
-                data += stream["parts"][sequence][max(0, len(data) - at):] if at <= len(data) else b""
+                if at <= len(data):
+                    data += stream["parts"][sequence][len(data) - at:]
             found[key] = data
         return found
 

@@ -29,7 +29,7 @@ from chaos_scene import MB, run_scene
 from chaos_soak import soak
 
 FULL = os.environ.get("SULTRY_CHAOS") == "full"
-BIG_SEEDS = {25, 50, 75, 100}  # these carry 50 MB each way in any case
+BIG_SEEDS = {25, 54, 75, 100}  # these carry 50 MB each way in any case
 SEED_SECONDS = int(os.environ.get("SEED_SECONDS", 600 if FULL else 180))
 KINDS = ("plain", "tls12", "tls13")
 # What a hundred seeds have to see at least once.
@@ -54,7 +54,7 @@ def sizes(seed, rnd):
         return
     for kind in KINDS:
         shape = "both" if rnd.random() < 0.5 else rnd.choice(SHAPES)
-        yield (kind, shape, int(20000 * 300 ** rnd.random()), int(20000 * 300 ** rnd.random()))
+        yield (kind, shape, int(20000 * 200 ** rnd.random()), int(20000 * 200 ** rnd.random()))
 
 
 async def disturb(rnd, hop, gateways):
