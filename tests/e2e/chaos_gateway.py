@@ -41,6 +41,7 @@ class Gateway:
         self.dark = None  # "lost" or "swallowed": what becomes of all requests
         self.harms = collections.Counter()
         self.slowed = set()
+        self.opening = set()
         self.idle, self.old = [], collections.deque(maxlen=20)
         self.passed = asyncio.Event()
         self.stats = collections.Counter()
@@ -66,6 +67,8 @@ class Gateway:
         for task in tasks:
             task.cancel()  # the handlers, too: none opens another connection
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self.opening, return_exceptions=True)
+        await asyncio.sleep(0)  # for connected()
         for writer in list(self.writers):
             hard_close(writer)
 
@@ -94,6 +97,19 @@ class Gateway:
                 length = int(value)
         return lines[0], head, await reader.readexactly(length)
 
+    async def connect(self):
+        """Not cut short by a cancel: asyncio would forget the socket, and leave it open."""
+        opening = asyncio.ensure_future(asyncio.open_connection(
+            *self.upstream, ssl=self.far_tls, limit=1 << 19))
+        self.opening.add(opening)
+        opening.add_done_callback(self.connected)
+        return await asyncio.shield(opening)
+
+    def connected(self, opening):
+        self.opening.discard(opening)
+        if not opening.cancelled() and opening.exception() is None:
+            self.writers.add(opening.result()[1])
+
     async def forward(self, request):
         """What the bridge answers: head and body."""
         self.passed.set()
@@ -101,9 +117,7 @@ class Gateway:
         while True:
             fresh = not self.idle
             if fresh:
-                reader, writer = await asyncio.open_connection(
-                    *self.upstream, ssl=self.far_tls, limit=1 << 19)
-                self.writers.add(writer)
+                reader, writer = await self.connect()
             else:
                 reader, writer = self.idle.pop()
             try:
