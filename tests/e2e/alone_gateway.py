@@ -19,7 +19,7 @@ from alone_limits import ended, slow_download
 
 NAME, FRONT = "www.gateway.example", "cdn.example.net"
 HEAD = """
-daemon off; master_process off; error_log stderr notice; pid {dir}/gateway.pid;
+user root; daemon off; master_process off; error_log stderr notice; pid {dir}/gateway.pid;
 events {{ worker_connections 512; }}
 http {{
 	{temporary}

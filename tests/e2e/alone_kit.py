@@ -29,7 +29,8 @@ HOST = "www.target.example"
 REBIND = "rebind.example"
 TOP = os.environ["TMP"]
 E2E = os.path.dirname(os.path.abspath(__file__))
-SO_RCVBUFFORCE = 33  # Linux; Python has no name for it
+# Linux; Python has no names for them.
+SO_RCVBUFFORCE, SOL_PACKET, PACKET_STATISTICS = 33, 263, 6
 LOCK = threading.Lock()
 
 # Addresses of names; None: no answer at all. What is not here does not exist.
@@ -235,7 +236,7 @@ class Dns:
 
 
 NGINX = """
-daemon off; master_process off; error_log stderr notice; pid {dir}/nginx.pid;
+user root; daemon off; master_process off; error_log stderr notice; pid {dir}/nginx.pid;
 events {{ worker_connections 2048; }}
 http {{
 	{temporary}
@@ -290,7 +291,8 @@ class Internet:
         conf = write(t, "nginx.conf", NGINX.format(dir=TOP, listen=listen,
                                                    temporary=nginx_temporary(TOP)))
         self.nginx = Daemon(t, "nginx", ["nginx", "-e", "stderr", "-p", TOP, "-c", conf])
-        until(lambda: self.listens(443), "nginx")
+        until(lambda: self.listens(443) or self.nginx.child.poll() is not None, "nginx")
+        assert self.listens(443), self.nginx.lines
 
     def listens(self, port):
         with contextlib.suppress(OSError), socket.create_connection((SITE, port), 1):
@@ -334,14 +336,15 @@ def certificate(name, *hosts):
 class World:
     """The internet, started when a test first asks, and ended by end()."""
     internet = None
-    stack = None
+    stack = None  # not None: it has been tried
 
     @classmethod
     def get(cls, context):
         with LOCK:
-            if cls.internet is None:
+            if cls.stack is None:
                 cls.stack = context()
                 cls.internet = Internet(cls.stack)
+            assert cls.internet, "no internet: see the test that tried"
             return cls.internet
 
     @classmethod
@@ -369,7 +372,10 @@ class Wire:
     def __init__(self, t, device):
         self.tcp, self.other, self.end = [], [], False
         self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3))
-        self.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 64 << 20)
+        try:
+            self.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 64 << 20)
+        except PermissionError:  # in a user namespace
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 << 20)
         self.socket.bind((device, 3))
         self.socket.settimeout(0.1)
         self.thread = threading.Thread(target=self.read, daemon=True)
@@ -406,9 +412,13 @@ class Wire:
             self.other.append((protocol, *ends, port))
 
     def stop(self):
+        if self.end:
+            return
         self.end = True
         self.thread.join(5)
+        _, lost = struct.unpack("II", self.socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8))
         self.socket.close()
+        assert not lost, f"the sniffer missed {lost} packets"
 
     def streams(self):
         """{(source, to): bytes}, each with its bytes in order, once. Connections that were
