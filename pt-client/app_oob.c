@@ -151,8 +151,9 @@ on_exchange(void *arg, const struct oob_reply *reply)
 		return;
 	}
 	buffer_clear(&plain);
-	if (a->s.direct.on) {
-		/* The bytes go there. */
+	if (a->s.direct.open) {
+		/* The bytes go there. Not so before ACCEPT: a bridge that lost the session
+		 * gives none, and this answer may be how we learn of it. */
 		session_exchange_lost(&a->s, &slot->x);
 		app_slot_clear(slot);
 		return;
