@@ -489,9 +489,9 @@ START_TEST(held_requests)
 {
 	start(NULL);
 	/* Three that wait for their answer. */
-	free(run("for i in 1 2 3; do (" CURL "-d x " URL "/api/hold > %s/$i; echo >> %s/done) "
-		 "> /dev/null & done",
-		 port, folder, folder));
+	free(run(": > %s/done; for i in 1 2 3; do (" CURL "-d x " URL "/api/hold > %s/$i; "
+		 "echo >> %s/done) > /dev/null & done",
+		 folder, port, folder, folder));
 	await_held(3);
 	EXPECT("1", CURL "-d x " URL "/api/release", port);
 	EXPECT("\"released\"\"released\"\"released\"",

@@ -9,6 +9,7 @@ from chaos_scene import MB, sanitized
 
 RATE = 8000      # bytes a second that an end of a session sends: most live for a while
 SETTLED = 300    # seconds until the server forgets as many opens as it remembers
+LAG, STARVED = "longest lag, ms", 1000
 KINDS = ("plain", "plain", "plain", "plain", "tls12", "tls13")
 
 
@@ -52,23 +53,31 @@ async def soak(scene, seconds, sessions):
                               int(100 * 2000 ** rnd.random()), int(100 * 2000 ** rnd.random()),
                               next(number))
             plan.rate = RATE
-            await scene.app(plan)
+            try:
+                await scene.app(plan)
+                finished.append(plan.number)
+            except Wrong:
+                # The client gives an open 25 s. On a machine so busy that this test stands
+                # still for seconds, the bridge's answer may need longer.
+                if plan.targets or hop.stats[LAG] < STARVED:
+                    raise
+                hop.stats["opens given up"] += 1
             scene.plans.remove(plan)
             del target.plans[plan.number]
-            finished.append(plan.number)
 
     async def watch():
         while loop.time() < start + seconds:
             due = loop.time() + 0.5
             await asyncio.sleep(0.5)
-            hop.stats["longest lag, ms"] = max(hop.stats["longest lag, ms"],
-                                               int(1000 * (loop.time() - due)))
+            hop.stats[LAG] = max(hop.stats[LAG], int(1000 * (loop.time() - due)))
             samples.append((loop.time() - start, pair.client.memory(), pair.server.memory(),
                             pair.client.descriptors(), pair.server.descriptors()))
             hop.links = [k for k in hop.links if not k.over]
 
     await both(watch(), *(one_after_another(i) for i in range(sessions)))
     await target.quiet(90)
+    if hop.stats["opens given up"] > len(finished) / 50:
+        raise Wrong("%d of %d opens were given up" % (hop.stats["opens given up"], len(finished)))
     told = flat(samples, seconds)
     await scene.end()
     return "%d sessions, %d at once, in %d s; %s; %s" % (
