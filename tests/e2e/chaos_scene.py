@@ -80,14 +80,14 @@ class Scene:
 
     async def end(self):
         """All sessions are over: nothing may be left of them."""
-        await self.pair.settle(self.pair.client, self.pair.client_start + POOL, 30,
+        await self.pair.settle(self.pair.client, self.pair.client_start + POOL + 4, 60,
                                "after the sessions")
         for hop in self.hops:
             hop.stop()
         for gateway in self.gateways:
             await gateway.stop()
         await self.pair.client.stop()
-        await self.pair.settle(self.pair.server, self.pair.server_start + LOOSE, 30,
+        await self.pair.settle(self.pair.server, self.pair.server_start + LOOSE, 60,
                                "after the client's end")
         await self.pair.server.stop()
 
