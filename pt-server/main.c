@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -291,17 +290,6 @@ managed(void)
 	return PT_EXIT_OK;
 }
 
-static void
-raise_descriptors(void)
-{
-	struct rlimit lim;
-
-	if (getrlimit(RLIMIT_NOFILE, &lim) == 0) {
-		lim.rlim_cur = lim.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &lim);
-	}
-}
-
 static int
 managed_flags(int argc, char **argv)
 {
@@ -461,7 +449,6 @@ main(int argc, char **argv)
 	bool is_managed = pt_managed();
 
 	process_start(is_managed);
-	raise_descriptors();
 	if (argc == 2 && strcmp(argv[1], "--version") == 0) {
 		printf("sultry-server %s\n", SULTRY_VERSION);
 		return 0;

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -56,6 +57,18 @@ on_libevent(int severity, const char *msg)
 	log_debug("libevent: %s", msg);
 }
 
+/* A session takes several. The soft limit is usually 1024, for select(), which is not used. */
+static void
+raise_descriptors(void)
+{
+	struct rlimit lim;
+
+	if (getrlimit(RLIMIT_NOFILE, &lim) == 0) {
+		lim.rlim_cur = lim.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &lim);
+	}
+}
+
 void
 process_start(bool managed)
 {
@@ -63,6 +76,7 @@ process_start(bool managed)
 	int fd;
 
 	parent_pid = getppid();
+	raise_descriptors();
 	/* Else a socket would get number 0, 1 or 2. */
 	do
 		fd = open("/dev/null", O_RDWR);

@@ -6,9 +6,9 @@
 #include <event2/event.h>
 #include <stdbool.h>
 
-/* The very first call of main: opens /dev/null on closed standard descriptors, ignores
- * SIGPIPE, unblocks SIGTERM and SIGINT. Until process_watch those end the program with
- * status 0. */
+/* The very first call of main: opens /dev/null on closed standard descriptors, allows as many
+ * descriptors as the hard limit does, ignores SIGPIPE, unblocks SIGTERM and SIGINT. Until
+ * process_watch those end the program with status 0. */
 void process_start(bool managed);
 /* From here on so does the end of stdin, while process_listen waits. */
 void process_heed_stdin(bool heed);
