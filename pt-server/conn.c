@@ -98,6 +98,7 @@ refuse_open(struct conn *c, enum msg_error err, const char *why)
 	c->open_reply = conn_noise_reply(&c->noise, &r, &c->keys, &c->open_reply_len);
 	noise_clear(&c->noise);
 	c->ended = true;
+	sessions_touch(c->srv->sessions, &c->entry, AGE_OVER, local_now());
 	user_session_stop(&c->user);
 	session_discard(&c->s);
 	answer_openers(c, c->open_reply, c->open_reply_len);
@@ -233,7 +234,7 @@ end(struct conn *c)
 	drop_direct(c);
 	session_discard(&c->s);
 	sessions_drop_epochs(&c->entry);
-	sessions_touch(c->srv->sessions, &c->entry, AGE_SHORT, local_now());
+	sessions_touch(c->srv->sessions, &c->entry, AGE_OVER, local_now());
 }
 
 /* Charges the user for what moved, and lets as much move as it may. */

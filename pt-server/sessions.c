@@ -7,8 +7,8 @@
 
 #define BUCKET_BITS 13
 #define BUCKETS (1u << BUCKET_BITS)
-/* Opens remembered at most: 100 a second, sustained over the window. */
-#define REPLAY_MAX (100 * SESSIONS_REPLAY_S)
+/* Opens remembered at most: 300 a second, sustained over the window. */
+#define REPLAY_MAX (300 * SESSIONS_REPLAY_S)
 
 struct replay {
 	LIST_ENTRY(replay) link;
@@ -25,7 +25,7 @@ TAILQ_HEAD(entry_queue, sessions_entry);
 TAILQ_HEAD(replay_queue, replay);
 
 struct sessions {
-	unsigned max, n, n_replays;
+	unsigned max, n, n_over, n_replays;
 	uint64_t ttl_ms[AGE_COUNT];
 	uint64_t salt; /* odd; keeps clients from choosing their bucket */
 	struct entry_list ids[BUCKETS];
@@ -52,7 +52,7 @@ sessions_new(unsigned max, unsigned retain_s)
 
 	t->max = max;
 	t->ttl_ms[AGE_PINNED] = UINT64_MAX;
-	t->ttl_ms[AGE_SHORT] = SESSIONS_SHORT_S * 1000;
+	t->ttl_ms[AGE_SHORT] = t->ttl_ms[AGE_OVER] = SESSIONS_SHORT_S * 1000;
 	t->ttl_ms[AGE_LONG] = (uint64_t)retain_s * 1000;
 	mem_random(&t->salt, sizeof(t->salt));
 	t->salt |= 1;
@@ -86,7 +86,7 @@ sessions_add(struct sessions *t, struct sessions_entry *e, struct conn *conn, ui
 {
 	uint8_t raw[16];
 
-	if (t->n >= t->max)
+	if (t->n - t->n_over >= t->max)
 		return false;
 	memset(e, 0, sizeof(*e));
 	e->conn = conn;
@@ -106,6 +106,7 @@ sessions_remove(struct sessions *t, struct sessions_entry *e)
 	sessions_drop_epochs(e);
 	LIST_REMOVE(e, by_id);
 	TAILQ_REMOVE(&t->ages[e->age], e, by_age);
+	t->n_over -= e->age == AGE_OVER;
 	t->n--;
 }
 
@@ -113,6 +114,8 @@ void
 sessions_touch(struct sessions *t, struct sessions_entry *e, enum session_age age, uint64_t now_ms)
 {
 	TAILQ_REMOVE(&t->ages[e->age], e, by_age);
+	t->n_over -= e->age == AGE_OVER;
+	t->n_over += age == AGE_OVER;
 	e->age = age;
 	e->touched_ms = now_ms;
 	TAILQ_INSERT_TAIL(&t->ages[age], e, by_age);
@@ -180,6 +183,8 @@ sessions_by_tag(const struct sessions *t, const uint8_t tag[EPOCH_TAG])
 struct conn *
 sessions_expired(const struct sessions *t, uint64_t now_ms)
 {
+	if (t->n_over > t->max)
+		return TAILQ_FIRST(&t->ages[AGE_OVER])->conn;
 	for (int i = AGE_SHORT; i < AGE_COUNT; i++) {
 		struct sessions_entry *e = TAILQ_FIRST(&t->ages[i]);
 

@@ -15,7 +15,8 @@ struct conn;
 /* How long a session lives without being touched. */
 enum session_age {
 	AGE_PINNED, /* a direct connection is up: as long as it likes */
-	AGE_SHORT,  /* not confirmed yet, or a tombstone: SESSIONS_SHORT_S */
+	AGE_SHORT,  /* not confirmed yet: SESSIONS_SHORT_S */
+	AGE_OVER,   /* a tombstone: as long. As many as live sessions are kept; of more, the oldest go */
 	AGE_LONG,   /* no carrier: retain_s */
 	AGE_COUNT
 };
@@ -48,7 +49,7 @@ struct sessions;
 struct sessions *sessions_new(unsigned max, unsigned retain_s);
 void sessions_free(struct sessions *t); /* the table must be empty */
 
-/* Makes an id for entry and lists it (AGE_SHORT). False if the table is full. */
+/* Makes an id for entry and lists it (AGE_SHORT). False if there are `max` sessions that live. */
 bool sessions_add(struct sessions *t, struct sessions_entry *e, struct conn *conn, uint64_t now_ms);
 void sessions_remove(struct sessions *t, struct sessions_entry *e);
 void sessions_touch(struct sessions *t, struct sessions_entry *e, enum session_age age,
@@ -61,12 +62,13 @@ void sessions_drop_epochs(struct sessions_entry *e);
 /* NULL if there is none. */
 struct conn *sessions_by_id(const struct sessions *t, const char *id);
 const struct sessions_tag *sessions_by_tag(const struct sessions *t, const uint8_t tag[EPOCH_TAG]);
-/* The oldest session that has outlived its age, else NULL. O(1). */
+/* A session that has outlived its age, or a tombstone of too many, else NULL. O(1). */
 struct conn *sessions_expired(const struct sessions *t, uint64_t now_ms);
 /* Any session, to close all; NULL if there is none. */
 struct conn *sessions_any(const struct sessions *t);
 /* Calls fn for each; fn frees none of them. */
 void sessions_each(const struct sessions *t, void (*fn)(struct conn *c, void *arg), void *arg);
+/* Tombstones too. */
 unsigned sessions_count(const struct sessions *t);
 
 /* ---- the replay filter: opens seen in the last SESSIONS_REPLAY_S ---- */

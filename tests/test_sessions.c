@@ -147,6 +147,49 @@ START_TEST(expiry)
 }
 END_TEST
 
+/* What ended takes no live session's place, and is kept in bounded number. */
+START_TEST(tombstones)
+{
+	enum { MAX = 4 };
+	struct sessions *t = sessions_new(MAX, RETAIN_S);
+	struct sessions_entry e[2 * MAX + 1], live[MAX], more;
+
+	for (unsigned i = 0; i < 2 * MAX + 1; i++) {
+		ck_assert(sessions_add(t, &e[i], CONN(i), 1000));
+		sessions_touch(t, &e[i], AGE_OVER, 1000 + i);
+	}
+	for (unsigned i = 0; i < MAX; i++)
+		ck_assert(sessions_add(t, &live[i], CONN(100 + i), 2000));
+	ck_assert(!sessions_add(t, &more, CONN(200), 2000));
+	ck_assert_uint_eq(sessions_count(t), 3 * MAX + 1);
+	/* The oldest go, until as many are left as may live; those have their time. */
+	for (unsigned i = 0; i < MAX + 1; i++) {
+		ck_assert_ptr_eq(sessions_expired(t, 2000), CONN(i));
+		sessions_remove(t, &e[i]);
+	}
+	ck_assert_ptr_null(sessions_expired(t, 1000 + MAX + SHORT_MS));
+	ck_assert_ptr_eq(sessions_by_id(t, e[MAX + 1].id), CONN(MAX + 1));
+	for (unsigned i = MAX + 1; i < 2 * MAX + 1; i++) {
+		ck_assert_ptr_eq(sessions_expired(t, 1000 + i + SHORT_MS), CONN(i));
+		sessions_remove(t, &e[i]);
+	}
+	for (unsigned i = 0; i < MAX; i++)
+		sessions_remove(t, &live[i]);
+	ck_assert_uint_eq(sessions_count(t), 0);
+	sessions_free(t);
+}
+END_TEST
+
+static unsigned
+count_over(const struct sessions_entry *e, const bool *in, unsigned n)
+{
+	unsigned over = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		over += in[i] && e[i].age == AGE_OVER;
+	return over;
+}
+
 /* Random operations against a list of what should be. */
 START_TEST(model)
 {
@@ -163,8 +206,10 @@ START_TEST(model)
 
 		now += mem_random_below(2000);
 		if (!in[i]) {
-			ck_assert(sessions_add(t, &e[i], CONN(i), now) == (count < N / 2));
-			in[i] = count < N / 2;
+			bool room = count - count_over(e, in, N) < N / 2;
+
+			ck_assert(sessions_add(t, &e[i], CONN(i), now) == room);
+			in[i] = room;
 			count += in[i];
 		} else if (mem_random_below(3) == 0) {
 			sessions_remove(t, &e[i]);
@@ -177,13 +222,15 @@ START_TEST(model)
 			unsigned k = (unsigned)((uintptr_t)c - 0x1000);
 			uint64_t age = now - e[k].touched_ms;
 
-			ck_assert(in[k] && age >= (e[k].age == AGE_SHORT ? SHORT_MS : LONG_MS));
+			ck_assert(in[k]);
+			if (e[k].age != AGE_OVER || count_over(e, in, N) <= N / 2)
+				ck_assert_uint_ge(age, e[k].age == AGE_LONG ? LONG_MS : SHORT_MS);
 			sessions_remove(t, &e[k]);
 			in[k] = false;
 			count--;
 		}
 		for (unsigned k = 0; k < N; k++)
-			if (in[k] && e[k].age == AGE_SHORT)
+			if (in[k] && (e[k].age == AGE_SHORT || e[k].age == AGE_OVER))
 				ck_assert_uint_lt(now - e[k].touched_ms, SHORT_MS);
 		ck_assert_uint_eq(sessions_count(t), count);
 	}
@@ -249,7 +296,7 @@ START_TEST(replay_filter_full)
 			break;
 		ck_assert_uint_lt(n, 1000000);
 	}
-	ck_assert_uint_ge(n, 100 * SESSIONS_REPLAY_S);
+	ck_assert_uint_ge(n, 300 * SESSIONS_REPLAY_S);
 	/* All that it took, it knows; a new one is turned away until room is made by time,
 	 * and none that is still to be remembered gives way. */
 	hash_of(hash, 0);
@@ -267,4 +314,4 @@ START_TEST(replay_filter_full)
 }
 END_TEST
 
-TEST_MAIN("sessions", ids, epochs, expiry, model, replays, replay_filter_full)
+TEST_MAIN("sessions", ids, epochs, expiry, tombstones, model, replays, replay_filter_full)
