@@ -177,9 +177,9 @@ CASES = {
 }
 
 
-def one_case(case):
+def one_case(case, seconds=300):
     play, *how = case
-    wrong, _, told = asyncio.run(run_scene(lambda scene: play(scene, *how), 300))
+    wrong, _, told = asyncio.run(run_scene(lambda scene: play(scene, *how), seconds))
     return "FAIL: %s%s: %s" % (play.__name__, tuple(how), wrong) if wrong else told
 
 
@@ -223,7 +223,7 @@ def main():
         print("seed %d: %s after %.1f s; %s" % (seed, wrong or "ok", seconds, dict(stats)))
         sys.exit(1 if wrong else 0)
     elif args.what == "soak":
-        told = one_case((soak, args.seconds, args.sessions))
+        told = one_case((soak, args.seconds, args.sessions), args.seconds + 300)
         print(told)
         sys.exit(1 if told.startswith("FAIL") else 0)
     elif args.what == "resets":

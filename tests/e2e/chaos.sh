@@ -8,7 +8,7 @@ cd "$(dirname "$0")/../.."
 . tests/e2e/lib.sh
 
 SOAK_SECONDS=${SOAK_SECONDS:-30}
-JOBS=${JOBS:-8}
+JOBS=${JOBS:-12}
 export TMPDIR=$TMP BUILD
 
 need python3 python3

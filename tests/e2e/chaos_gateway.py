@@ -37,7 +37,7 @@ class Gone(Exception):
 class Gateway:
     def __init__(self, seed, upstream, cert, faults=True, slow=2):
         self.seed, self.upstream, self.faults, self.slow = seed, upstream, faults, slow
-        self.count = 0
+        self.count, self.stopped = 0, False
         self.dark = None  # "lost" or "swallowed": what becomes of all requests
         self.harms = collections.Counter()
         self.slowed = set()
@@ -62,6 +62,7 @@ class Gateway:
                                                  limit=1 << 19)
 
     async def stop(self):
+        self.stopped = True  # a connection may have been accepted, but not heard of yet
         self.server.close()
         tasks = list(self.tasks)
         for task in tasks:
@@ -73,6 +74,9 @@ class Gateway:
             hard_close(writer)
 
     async def accept(self, reader, writer):
+        if self.stopped:
+            writer.transport.abort()
+            return
         self.writers.add(writer)
         self.tasks.add(asyncio.current_task())
         try:

@@ -219,7 +219,7 @@ class Hop:
         self.mute = False   # `block` is meant for OOB, too
         self.alone = False  # no OOB comes by this port
         self.near_socket = self.far_socket = socket.socket  # of which network namespace
-        self.count = 0
+        self.count, self.stopped = 0, False
         self.links = []
         self.stats, self.bytes = collections.Counter(), collections.Counter()
         self.events = collections.deque(maxlen=60)
@@ -262,6 +262,9 @@ class Hop:
         return await asyncio.open_connection(sock=sock, limit=BLOCK)
 
     async def accept(self, reader, writer):
+        if self.stopped:
+            hard_close(writer)
+            return
         link = Link(self, self.count, reader, writer)
         self.count += 1
         self.links.append(link)
@@ -306,6 +309,7 @@ class Hop:
 
     def stop(self):
         """Ends all, half-open ones too."""
+        self.stopped = True
         self.server.close()
         for task in list(self.tasks):
             task.cancel()

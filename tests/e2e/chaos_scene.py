@@ -14,9 +14,6 @@ from chaos_hop import Hop
 from chaos_peers import BUILD, Pair, Plan, Target, Wrong, run_app
 
 MB = 1000000
-# A gateway that is stopped in the middle of a dial may leave one connection to the bridge open,
-# which asyncio has lost; the bridge has three descriptors for it. The soak allows none.
-LOOSE = 3
 # Idle OOB connections that the client keeps on purpose, and what curl holds with them.
 POOL = 12
 
@@ -82,12 +79,13 @@ class Scene:
         """All sessions are over: nothing may be left of them."""
         await self.pair.settle(self.pair.client, self.pair.client_start + POOL + 4, 60,
                                "after the sessions")
+        # First the client: then nobody asks the gateways for another connection.
+        await self.pair.client.stop()
         for hop in self.hops:
             hop.stop()
         for gateway in self.gateways:
             await gateway.stop()
-        await self.pair.client.stop()
-        await self.pair.settle(self.pair.server, self.pair.server_start + LOOSE, 60,
+        await self.pair.settle(self.pair.server, self.pair.server_start, 60,
                                "after the client's end")
         await self.pair.server.stop()
 
