@@ -1,14 +1,15 @@
 #!/bin/bash
 # Sessions outlive their connections (chaos.py says how to run a part alone).
 #
-# SULTRY_CHAOS=full: 50 MB each way at every seed, which takes long. SOAK_SECONDS:
-# of the soak; `make soak` gives it ten minutes. JOBS: seeds side by side.
+# SOAK_SECONDS: of the soak; `make soak` gives it ten minutes. JOBS: seeds side by side.
+# They mostly wait, so that it is memory that bounds them: about 150 MB each.
 set -eu
 cd "$(dirname "$0")/../.."
 . tests/e2e/lib.sh
 
 SOAK_SECONDS=${SOAK_SECONDS:-30}
-JOBS=${JOBS:-12}
+JOBS=${JOBS:-$(awk '/^MemAvailable/ { n = int($2 / 150000); print n < 4 ? 4 : n > 24 ? 24 : n }' \
+	/proc/meminfo)}
 export TMPDIR=$TMP BUILD
 
 need python3 python3
