@@ -94,6 +94,9 @@ app_on_turn(void *arg)
 static void
 end_direct(struct app *a)
 {
+	/* The bridge's time for a session without a carrier runs from here on. */
+	if (a->s.direct.open && a->direct->heard_ms > a->heard_ms)
+		a->heard_ms = a->direct->heard_ms;
 	event_del(a->accept);
 	session_direct_stop(&a->s);
 	direct_free(a->direct);
@@ -192,8 +195,10 @@ app_pump_direct(struct app *a)
 	if (a->direct == NULL)
 		return;
 	direct_flush(a->direct);
-	if (a->s.direct.open)
+	if (a->s.direct.open) {
 		event_del(a->accept);
+		bridge_authentic(a->b, a->direct->heard_ms);
+	}
 	end = a->direct->dead;
 	/* A bridge that has said close itself answers ours by its end of stream. Else one that
 	 * closes in order has restarted, and may be dialled again. */

@@ -294,6 +294,31 @@ async def client_killed(scene, seed):
     return "kill -9 of the client: the last target connection was closed after %.1f s" % took
 
 
+# ---- a long life on one carrier ----
+
+
+async def long_direct(scene):
+    """A session that was on direct for longer than retain_s outlives an outage of both paths."""
+    await scene.start("retain=5")
+    hop = await scene.hop("long", faults=False)
+    scene.pair.reach(hop.address, "redial=0")
+    plan = scene.plan(random.Random(1), "tls13", "both", 4 * MB, 4 * MB)
+    plan.rate = MB // 4
+    app = asyncio.ensure_future(scene.app(plan))
+    await asyncio.sleep(8)
+    check(not app.done() and hop.stats["direct"] == 1, "not on one direct connection for 8 s")
+    hop.unlisten()
+    for link in hop.live("direct"):
+        link.reset()
+    await asyncio.sleep(2)
+    await hop.listen()
+    plan.rate = None
+    await app
+    await scene.target.quiet(60)
+    await scene.end()
+    return "on direct for 8 s with retain=5, then none of both paths for 2 s: nothing was lost"
+
+
 # ---- idle ----
 
 
