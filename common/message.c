@@ -11,6 +11,7 @@
 
 #define HEADER_MAX 65535
 #define PAD_BLOCK 512
+#define TIME_MAX (INT64_MAX / 2) /* leaves room to calculate with it */
 
 /* ---- closed tables ---- */
 
@@ -124,6 +125,17 @@ get_string(const json_t *o, const char *key, char *out, size_t cap)
 			return false;
 	memcpy(out, text, n + 1);
 	return true;
+}
+
+/* 16 bytes in base64url: it goes into a path. */
+static bool
+get_session(const json_t *o, char out[MSG_SESSION_ID + 1])
+{
+	uint8_t raw[16];
+	size_t n;
+
+	return get_string(o, "session", out, MSG_SESSION_ID + 1) &&
+	    base64url_decode(raw, sizeof(raw), &n, out, strlen(out)) && n == sizeof(raw);
 }
 
 static bool
@@ -297,7 +309,7 @@ get_one_shot(struct msg_request *m, const json_t *o)
 {
 	const char *op = json_string_value(json_object_get(o, "op"));
 
-	if (op == NULL || !get_int(o, "time", 0, INT64_MAX, &m->time))
+	if (op == NULL || !get_int(o, "time", 0, TIME_MAX, &m->time))
 		return false;
 	if (strcmp(op, "open") == 0) {
 		m->op = OP_OPEN;
@@ -305,8 +317,7 @@ get_one_shot(struct msg_request *m, const json_t *o)
 	}
 	if (strcmp(op, "status") == 0) {
 		m->op = OP_STATUS;
-		return m->n == 0 && get_string(o, "session", m->session, sizeof(m->session)) &&
-		    strlen(m->session) == MSG_SESSION_ID;
+		return m->n == 0 && get_session(o, m->session);
 	}
 	m->op = OP_RESOLVE;
 	return strcmp(op, "resolve") == 0 && m->n == 0 && get_token(m, o) &&
@@ -417,8 +428,7 @@ get_opened(struct msg_reply *m, const json_t *o)
 	for (unsigned i = 0; i < m->n_direct; i++)
 		if (!get_address(json_array_get(direct, i), &m->direct[i]))
 			return false;
-	return get_string(o, "session", m->session, sizeof(m->session)) &&
-	    strlen(m->session) == MSG_SESSION_ID && get_bool(o, "fin", &m->fin) &&
+	return get_session(o, m->session) && get_bool(o, "fin", &m->fin) &&
 	    get_pair(o, "up_ack", &m->ack_received, &m->ack_limit) && get_u64(o, "down", &m->down) &&
 	    get_u32(o, "retain_s", 86400, &m->retain_s) && m->n <= MSG_OPEN_DATA;
 }
@@ -463,11 +473,11 @@ get_error(struct msg_reply *m, const json_t *o)
 	for (int i = ERR_NONE + 1; i < ERR_COUNT; i++)
 		if (code != NULL && strcmp(code, errors[i].name) == 0)
 			m->error = (enum msg_error)i;
-	if (message != NULL)
-		for (size_t i = 0; message[i] != '\0' && i + 1 < sizeof(m->message); i++)
-			m->message[i] = message[i] < ' ' || message[i] > '~' ? '?' : message[i];
-	return code != NULL &&
-	    (m->error != ERR_CLOCK_SKEW || get_int(o, "time", 0, INT64_MAX, &m->time));
+	if (code == NULL || message == NULL)
+		return false;
+	for (size_t i = 0; message[i] != '\0' && i + 1 < sizeof(m->message); i++)
+		m->message[i] = message[i] < ' ' || message[i] > '~' ? '?' : message[i];
+	return m->error != ERR_CLOCK_SKEW || get_int(o, "time", 0, TIME_MAX, &m->time);
 }
 
 bool
@@ -564,4 +574,25 @@ msg_base_path(char out[MSG_PATH_LEN + 1], const uint8_t server_public[32])
 	out[0] = '/';
 	memcpy(out + 1, text, MSG_PATH_LEN - 1);
 	out[MSG_PATH_LEN] = '\0';
+}
+
+bool
+msg_base_ok(const char *base)
+{
+	static const char good[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+	    "0123456789-._~/";
+	size_t n = strlen(base);
+
+	return n <= MSG_BASE_MAX && base[0] == '/' && base[n - 1] != '/' && base[strspn(base, good)] == '\0';
+}
+
+bool
+msg_token_ok(const char *token)
+{
+	size_t n = strlen(token);
+
+	for (size_t i = 0; i < n; i++)
+		if (token[i] < ' ' || token[i] > '~')
+			return false;
+	return n >= MSG_TOKEN_MIN && n <= MSG_TOKEN_MAX;
 }

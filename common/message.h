@@ -14,7 +14,9 @@
 #define MSG_EXCHANGE_DATA (128 * 1024)
 #define MSG_SESSION_ID 22            /* characters: 16 random bytes */
 #define MSG_HOST_MAX 255
+#define MSG_TOKEN_MIN 16              /* of those given out; any is taken from the wire */
 #define MSG_TOKEN_MAX 64
+#define MSG_BASE_MAX 255
 #define MSG_ADDRESSES 4              /* direct addresses in opened */
 #define MSG_RESOLVED 16              /* addresses in resolved */
 
@@ -55,7 +57,7 @@ enum msg_op { OP_OPEN, OP_STATUS, OP_RESOLVE, OP_EXCHANGE };
 struct msg_request {
 	enum msg_op op;
 	/* open, status, resolve */
-	int64_t time;                     /* seconds since 1970 */
+	int64_t time;                     /* milliseconds since 1970 */
 	char host[MSG_HOST_MAX + 1];      /* open: "" = the bridge's own target; resolve */
 	uint16_t port;                    /* open */
 	char token[MSG_TOKEN_MAX + 1];    /* open, resolve: the user; "" = none */
@@ -126,6 +128,11 @@ bool msg_unwrap_box(bool request, const char *s, size_t len, uint64_t *counter, 
 /* The API's path for a server key: "/" and 22 characters of a hash. */
 #define MSG_PATH_LEN 23
 void msg_base_path(char out[MSG_PATH_LEN + 1], const uint8_t server_public[32]);
+/* Whether a path may be set instead of it: it starts with a slash and does not end with one,
+ * is not too long, and no proxy, browser or SMETHOD line would write it in another way. */
+bool msg_base_ok(const char *base);
+/* Whether a token may be given out: MSG_TOKEN_MIN to MSG_TOKEN_MAX characters of printable ASCII. */
+bool msg_token_ok(const char *token);
 /* What both handshakes hash first. */
 #define MSG_PROLOGUE "sultry oob v1"
 

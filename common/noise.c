@@ -156,7 +156,7 @@ static bool
 read_message(struct noise *ns, const uint8_t secret[NOISE_KEY], const uint8_t *msg, size_t len,
     uint8_t *payload)
 {
-	if (len < NOISE_OVERHEAD)
+	if (len < NOISE_OVERHEAD || len > NOISE_MESSAGE_MAX)
 		return false;
 	memcpy(ns->remote, msg, NOISE_KEY);
 	mix_hash(ns, msg, NOISE_KEY);

@@ -9,6 +9,7 @@
 
 #define NOISE_KEY 32
 #define NOISE_HASH 32
+#define NOISE_MESSAGE_MAX 65535
 #define NOISE_OVERHEAD 48 /* an ephemeral key and a tag around each handshake payload */
 
 /* A handshake in progress. Holds secrets: noise_clear when done. */

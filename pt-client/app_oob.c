@@ -97,6 +97,7 @@ on_status(void *arg, const struct oob_reply *reply)
 			app_fail(a, SOCKS5_REP_FAILURE, "the bridge has lost the session");
 	}
 	noise_clear(&a->status_noise);
+	mem_wipe(&keys, sizeof(keys));
 	buffer_clear(&plain);
 }
 

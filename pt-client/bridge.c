@@ -6,10 +6,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "common/address.h"
 #include "common/mem.h"
+#include "common/net/local.h"
 
 #define WARM_MS 60000
 #define KEEP_MS (10 * 60 * 1000)
@@ -80,8 +80,8 @@ read_args(struct bridge *b, const struct pt_args *args, char error[256])
 		    "argument key is not 43 characters of base64url");
 		return false;
 	}
-	if (base != NULL && base[0] != '/') {
-		snprintf(error, 256, "argument base does not start with a slash");
+	if (base != NULL && !msg_base_ok(base)) {
+		snprintf(error, 256, "argument base is not a path such as /api");
 		return false;
 	}
 	b->redial_s = BRIDGE_REDIAL_S;
@@ -198,15 +198,16 @@ bridge_warm(const struct bridge *b, uint64_t now_ms)
 }
 
 void
-bridge_authentic(struct bridge *b, uint64_t now_ms)
+bridge_authentic(struct bridge *b, uint64_t at_ms)
 {
-	b->authentic_ms = now_ms;
+	if (at_ms > b->authentic_ms)
+		b->authentic_ms = at_ms;
 }
 
 int64_t
 bridge_time(const struct bridge *b)
 {
-	return (int64_t)time(NULL) + b->clock_offset;
+	return local_clock() + b->clock_offset;
 }
 
 bool
@@ -262,6 +263,16 @@ same_kind(const struct sockaddr_storage *a, const struct sockaddr_storage *b)
 	return !address_is_public(b) && address_is_loopback(a) == address_is_loopback(b);
 }
 
+/* The address, with what is known of it already. */
+static struct bridge_address
+known(const struct bridge *b, const struct sockaddr_storage *addr)
+{
+	for (unsigned i = 0; i < b->n_direct; i++)
+		if (address_equal(&b->direct[i].addr, addr))
+			return b->direct[i];
+	return (struct bridge_address){ .addr = *addr };
+}
+
 void
 bridge_named(struct bridge *b, const struct msg_address *a, unsigned n)
 {
@@ -272,17 +283,12 @@ bridge_named(struct bridge *b, const struct msg_address *a, unsigned n)
 		struct sockaddr_storage ss;
 
 		/* A hostile bridge must not make us dial into our own network. */
-		if (!address_parse(&ss, a[i].address, a[i].port) ||
-		    (!address_is_public(&ss) && !same_kind(&ss, &b->line_addr)))
-			continue;
-		named[count] = (struct bridge_address){ .addr = ss };
-		for (unsigned k = 0; k < b->n_direct; k++)
-			if (address_equal(&b->direct[k].addr, &ss))
-				named[count] = b->direct[k];
-		count++;
+		if (address_parse(&ss, a[i].address, a[i].port) &&
+		    (address_is_public(&ss) || same_kind(&ss, &b->line_addr)))
+			named[count++] = known(b, &ss);
 	}
 	if (count == 0)
-		return;
+		named[count++] = known(b, &b->line_addr);
 	memcpy(b->direct, named, count * sizeof(named[0]));
 	b->n_direct = count;
 }

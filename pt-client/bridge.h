@@ -47,7 +47,7 @@ struct bridge {
 	struct bridge_channel channels[BRIDGE_CHANNELS];
 	unsigned n_channels;
 	uint64_t authentic_ms;       /* when it last proved its key; 0: never */
-	int64_t clock_offset;        /* its clock minus ours, in seconds */
+	int64_t clock_offset;        /* its clock minus ours, in milliseconds */
 	/* Where direct connections go: the line's own address, or those it named. */
 	struct sockaddr_storage line_addr;
 	struct bridge_address direct[MSG_ADDRESSES];
@@ -69,7 +69,9 @@ void bridge_sweep(struct client *cl, uint64_t now_ms, bool all);
 
 /* It proved its key within the last minute. */
 bool bridge_warm(const struct bridge *b, uint64_t now_ms);
-void bridge_authentic(struct bridge *b, uint64_t now_ms);
+/* It has, at that time. */
+void bridge_authentic(struct bridge *b, uint64_t at_ms);
+/* Its clock, as far as it is known: milliseconds since 1970. */
 int64_t bridge_time(const struct bridge *b);
 /* It has a channel that did not fail lately. */
 bool bridge_healthy(const struct bridge *b, uint64_t now_ms);
@@ -79,7 +81,7 @@ struct oob_channel *bridge_channel(struct bridge *b, uint64_t now_ms);
 void bridge_channel_result(struct bridge *b, const struct oob_channel *ch, bool ok, uint64_t now_ms);
 unsigned bridge_rtt_ms(const struct bridge *b);
 
-/* The addresses that `opened` named, if any may be dialled. */
+/* The addresses that `opened` named; where none may be dialled, the line's own. */
 void bridge_named(struct bridge *b, const struct msg_address *a, unsigned n);
 /* The first direct address that does not rest; NULL: none, or enough dials pending. */
 struct bridge_address *bridge_direct(struct bridge *b, uint64_t now_ms);

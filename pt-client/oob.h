@@ -15,7 +15,7 @@
 
 #include "common/outbound.h"
 
-#define OOB_REPLY_MAX (512 * 1024)
+#define OOB_REPLY_MAX (256 * 1024)
 #define OOB_USER_AGENT "Mozilla/5.0 (Windows NT 10.0; rv:128.0) Gecko/20100101 Firefox/128.0"
 
 struct event_base;

@@ -11,7 +11,6 @@
 #include "common/message.h"
 
 #define LINE_MAX_BYTES 4096
-#define TOKEN_MIN 16
 
 #define WANT_LISTENER "socks5://, http:// or mixed://, then perhaps user:password@, then an IP " \
 	"address and port, such as socks5://127.0.0.1:1080"
@@ -19,7 +18,7 @@
 #define WANT_STRATEGY "conceal, split, direct, block or auto"
 #define WANT_FIRST "conceal, split or direct"
 #define WANT_LOG "error, warning, notice, info or debug"
-#define WANT_TOKEN "16 to 64 characters without spaces"
+#define WANT_TOKEN "16 to 64 characters of printable ASCII"
 
 const char client_settings_usage[] =
     "usage: sultry-client --listen URL --bridge LINE [flags]\n"
@@ -110,13 +109,8 @@ add_listener(struct client_settings *s, const char *url)
 static const char *
 set_token(struct client_settings *s, const char *token)
 {
-	size_t n = strlen(token);
-
-	if (n < TOKEN_MIN || n > MSG_TOKEN_MAX)
+	if (!msg_token_ok(token))
 		return WANT_TOKEN;
-	for (size_t i = 0; i < n; i++)
-		if (token[i] <= ' ' || token[i] > '~')
-			return WANT_TOKEN;
 	free(s->token);
 	s->token = mem_strdup(token);
 	return NULL;

@@ -3,14 +3,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "common/address.h"
 #include "common/envelope.h"
 #include "common/mem.h"
 #include "pt-server/conn.h"
 
-#define CLOCK_SPAN_S 120
 
 static void
 reply(struct https_request *req, struct noise *noise, const struct msg_reply *r)
@@ -27,19 +25,20 @@ reply(struct https_request *req, struct noise *noise, const struct msg_reply *r)
 	mem_wipe(&keys, sizeof(keys));
 }
 
-/* The clock that an open names: near ours, and not from before our start, since what
- * was opened before a restart is not remembered. */
+/* The clock that an open names: as old as the replay filter may forget it, at most; from our
+ * own time, since what was opened before a restart is not remembered; and not ahead of it,
+ * since it would be of the next process's time too, were there one. */
 static bool
 clock_ok(const struct server *srv, int64_t t, int64_t now)
 {
-	return t >= now - CLOCK_SPAN_S && t <= now + CLOCK_SPAN_S && t >= srv->started;
+	return t >= now - SESSIONS_CLOCK_S * 1000 && t <= now && t > srv->started;
 }
 
 static void
 open_session(struct server *srv, struct https_request *req, struct noise *noise,
     const uint8_t hash[32], const struct msg_request *m)
 {
-	struct msg_reply r = { .op = REPLY_ERROR, .time = (int64_t)time(NULL) };
+	struct msg_reply r = { .op = REPLY_ERROR, .time = local_clock() };
 	struct conn *c = NULL;
 	struct user *user;
 

@@ -97,6 +97,7 @@ refuse_open(struct conn *c, enum msg_error err, const char *why)
 	log_info("target: %s", why);
 	c->open_reply = conn_noise_reply(&c->noise, &r, &c->keys, &c->open_reply_len);
 	noise_clear(&c->noise);
+	mem_wipe(&c->keys, sizeof(c->keys));
 	c->ended = true;
 	sessions_touch(c->srv->sessions, &c->entry, AGE_OVER, local_now());
 	user_session_stop(&c->user);

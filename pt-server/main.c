@@ -6,12 +6,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "common/address.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "common/net/local.h"
 #include "common/net/process.h"
 #include "common/pt.h"
 #include "pt-server/api.h"
@@ -176,7 +176,7 @@ static void
 init(void)
 {
 	srv.base = event_base_new();
-	srv.started = (int64_t)time(NULL);
+	srv.started = local_clock();
 	srv.budget.max = BUDGET;
 	tick = event_new(srv.base, -1, EV_PERSIST, on_tick, NULL);
 	event_add(tick, &(struct timeval){ .tv_sec = 1 });

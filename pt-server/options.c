@@ -9,10 +9,6 @@
 #include "common/address.h"
 #include "common/mem.h"
 
-/* What no proxy, browser or SMETHOD line writes in another way. */
-static const char path_characters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-    "0123456789-._~/";
-
 static int
 bad(char error[256], const char *key, const char *want)
 {
@@ -88,8 +84,7 @@ read_one(struct options *o, const char *key, const char *value, char error[256])
 			return bad(error, key, "https://...");
 		replace(&o->url, value);
 	} else if (strcmp(key, "base") == 0) {
-		if (value[0] != '/' || value[strlen(value) - 1] == '/' ||
-		    value[strspn(value, path_characters)] != '\0')
+		if (!msg_base_ok(value))
 			return bad(error, key, "a path such as /api");
 		replace(&o->base, value);
 		o->base_given = true;

@@ -21,9 +21,10 @@ enum session_age {
 	AGE_COUNT
 };
 #define SESSIONS_SHORT_S 30
-/* The span of clocks that an open may have is 240 s; the rest is for clocks that tick in
- * whole seconds, and are set back a little. */
-#define SESSIONS_REPLAY_S 270
+/* How old the clock of an open may be, and how long it is remembered: longer, for a clock of
+ * ours that is set back a little. */
+#define SESSIONS_CLOCK_S 120
+#define SESSIONS_REPLAY_S 180
 
 struct sessions_tag {
 	LIST_ENTRY(sessions_tag) link;

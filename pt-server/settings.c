@@ -199,7 +199,7 @@ read_options(struct config_node *in, struct settings *s)
 		config_bad(in, "url", "https://...");
 	read_text(in, "base", &o->base);
 	o->base_given = o->base != NULL;
-	if (o->base != NULL && (o->base[0] != '/' || o->base[strlen(o->base) - 1] == '/'))
+	if (o->base != NULL && !msg_base_ok(o->base))
 		config_bad(in, "base", "a path such as /api");
 	read_text(in, "trusted_proxy", &o->trusted_proxy);
 	if (o->trusted_proxy != NULL && !match_network_parse(&n, o->trusted_proxy))

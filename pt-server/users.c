@@ -173,9 +173,8 @@ read_user(struct config_node *o, const struct user_limits *defaults, struct user
 		config_bad(o, "name", "1 to 64 letters, digits, or \".\", \"_\", \"@\", \"-\"");
 	else if (by_name(before, n_before, name) != NULL)
 		config_bad(o, "name", "a name of its own, not that of a user before");
-	if (!config_string(o, "token", &token) || strlen(token) < USERS_TOKEN_MIN ||
-	    strlen(token) > USERS_TOKEN_MAX)
-		config_bad(o, "token", "16 to 64 characters");
+	if (!config_string(o, "token", &token) || !msg_token_ok(token))
+		config_bad(o, "token", "16 to 64 characters of printable ASCII");
 	user_limits_read(o, &limits);
 	config_end(o);
 	if (config_error(o->file) != NULL)

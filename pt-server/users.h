@@ -18,8 +18,6 @@
 #include "common/message.h"
 
 #define USERS_MAX 4096
-#define USERS_TOKEN_MIN 16
-#define USERS_TOKEN_MAX MSG_TOKEN_MAX
 #define USERS_NAME_MAX 64
 
 struct users;

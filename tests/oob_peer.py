@@ -10,7 +10,7 @@ import ssl
 import struct
 import sys
 
-BODY_MAX = 512 * 1024
+BODY_MAX = 256 * 1024
 gates = {}  # path -> replies that wait
 held = []   # those of /hold
 server_port = 0

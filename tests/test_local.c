@@ -1,5 +1,7 @@
 #include "common/net/local.h"
 
+#include <sys/ioctl.h>
+
 #include "common/mem.h"
 #include "tests/harness.h"
 #include "tests/sockets.h"
@@ -190,12 +192,16 @@ END_TEST
  * server's refusal of a body that it does not want, still goes out. */
 START_TEST(reset_for_what_was_sent)
 {
-	static uint8_t answer[2 * STREAM_CREDIT_START];
+	enum { MORE = 32 * 1024 };
+	static uint8_t answer[STREAM_CREDIT_START + MORE];
+	int queued = 0;
 
 	start();
 	fill_pattern(answer, 0, sizeof(answer));
 	send_all(base, far, answer, sizeof(answer));
 	UNTIL(base, ses.tx.held.n == STREAM_CREDIT_START);
+	/* What has not come as far as our kernel, the reset does cost. */
+	UNTIL(base, ioctl(l.fd, FIONREAD, &queued) == 0 && queued == MORE);
 	close(far);
 	far = dup(0);
 	/* The first of these brings the reset, the next one meets it. */

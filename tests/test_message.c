@@ -121,10 +121,11 @@ static bool
 allowed(const char *key, const char *value)
 {
 	static const char *const t[][2] = {
-		{ "pad", "" }, { "unknown", "" }, { "message", "" }, /* no meaning, or none that matters */
+		{ "pad", "" }, { "unknown", "" }, /* no meaning, or none that matters */
 		{ "poll", "true" }, { "fin", "true" }, { "alive", "true" }, { "close", "null" },
 		{ "host", "\"x\"" }, { "token", "\"x\"" }, { "code", "\"x\"" }, { "code", "\"\"" },
-		{ "direct", "[]" }, { "addresses", "[]" }, { "time", "9223372036854775807" },
+		{ "message", "\"x\"" }, { "message", "\"\"" },
+		{ "direct", "[]" }, { "addresses", "[]" },
 	};
 
 	for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++)
@@ -244,12 +245,17 @@ START_TEST(named_bad_ones)
 		{ OPENING, OPEN("\"pad\":\"\"") "x" },
 		{ OPENING, "{\"op\":\"status\",\"time\":1,\"session\":\"AAAAAAAAAAAAAAAAAAAAA\"}" },
 		{ OPENING, "{\"op\":\"status\",\"time\":1,\"session\":\"AAAAAAAAAAAAAAAAAAAAAAA\"}" },
+		{ OPENING, "{\"op\":\"status\",\"time\":1,\"session\":\"AAAAAAAAAA/AAAAAAAAAAA\"}" },
+		{ OPENING, "{\"op\":\"status\",\"time\":1,\"session\":\"AAAAAAAAAAAAAAAAAAAAAB\"}" },
 		{ OPENING, "{\"op\":\"open\",\"time\":99999999999999999999,\"up\":0}" },
+		{ OPENING, "{\"op\":\"open\",\"time\":4611686018427387904,\"up\":0}" },
 		{ EXCHANGE, X("\"up\":4611686018427387904,\"wait_ms\":0,\"close\":null") },
 		{ EXCHANGE, X("\"up\":0,\"wait_ms\":60001,\"close\":null") },
 		{ EXCHANGE, X("\"up\":0,\"wait_ms\":0,\"close\":\"no\"") },
 		{ EXCHANGE, X("\"up\":0,\"wait_ms\":0,\"close\":\"none\"") },
 		{ REPLY, "{\"error\":{\"code\":\"clock_skew\",\"message\":\"\"}}" },
+		{ REPLY, "{\"error\":{\"code\":\"busy\"}}" },
+		{ REPLY, "{\"error\":{\"code\":\"busy\",\"message\":5}}" },
 		{ REPLY, "{\"ttl\":86401,\"addresses\":[]}" },
 		{ REPLY, "{\"ttl\":1,\"addresses\":[\"example.com\"]}" },
 		{ REPLY, "{\"ttl\":1,\"addresses\":[\"1.2.3.4.5\"]}" },

@@ -162,9 +162,9 @@ START_TEST(flags_bad)
 	BAD("a word without a flag; see --help", "");
 	BAD("--token: expected a value", BASE, "--token");
 	BAD("--help: expected no value", "--help=me");
-	BAD("--token: expected 16 to 64 characters without spaces", BASE, "--token", "0123456789abcde");
-	BAD("--token: expected 16 to 64 characters without spaces", BASE, "--token", "0123456789 abcdef");
-	BAD("--token: expected 16 to 64 characters without spaces", BASE, "--token",
+	BAD("--token: expected 16 to 64 characters of printable ASCII", BASE, "--token", "0123456789abcde");
+	BAD("--token: expected 16 to 64 characters of printable ASCII", BASE, "--token", "0123456789\tabcdef");
+	BAD("--token: expected 16 to 64 characters of printable ASCII", BASE, "--token",
 	    "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdefg");
 	BAD("--log: expected error, warning, notice, info or debug", BASE, "--log", "loud");
 	BAD("--proxy: expected a proxy such as socks5://127.0.0.1:9050", BASE, "--proxy", "127.0.0.1:9050");
@@ -310,7 +310,7 @@ START_TEST(file_bad)
 	    ":1: default: expected conceal, split, direct, block or auto");
 	check_file("{\"auto_first\": \"auto\"}", ":1: auto_first: expected conceal, split or direct");
 	check_file("{\"auto_first\": \"block\"}", ":1: auto_first: expected conceal, split or direct");
-	check_file("{\"token\":\n\"short\"}", ":1: token: expected 16 to 64 characters without spaces");
+	check_file("{\"token\":\n\"short\"}", ":1: token: expected 16 to 64 characters of printable ASCII");
 	check_file("{\"proxy\": \"ftp://127.0.0.1:1\"}",
 	    ":1: proxy: expected a proxy such as socks5://127.0.0.1:9050");
 	check_file("{\"log\": 1}", ":1: log: expected a string, not a number");

@@ -162,11 +162,11 @@ START_TEST(test_bad_files)
 		{ "{\"users\": [{\"name\": \"a b\", \"token\": \"" ANNA "\"}]}", ":1: users[0].name: "
 		    "expected 1 to 64 letters, digits, or \".\", \"_\", \"@\", \"-\"" },
 		{ "{\"users\": [{\"name\": \"a\",\n\"token\": \"too short one\"}]}",
-		    ":2: users[0].token: expected 16 to 64 characters" },
+		    ":2: users[0].token: expected 16 to 64 characters of printable ASCII" },
 		{ "{\"users\": [{\"name\": \"a\", \"token\": \"" ANNA ANNA ANNA "\"}]}",
-		    ":1: users[0].token: expected 16 to 64 characters" },
+		    ":1: users[0].token: expected 16 to 64 characters of printable ASCII" },
 		{ "{\"users\": [{\"name\": \"a\"}]}",
-		    ":1: users[0].token: missing: expected 16 to 64 characters" },
+		    ":1: users[0].token: missing: expected 16 to 64 characters of printable ASCII" },
 		{ "{\"users\": [{\"name\": \"a\", \"token\": \"" ANNA "\"},\n"
 		    "{\"name\": \"a\", \"token\": \"" BEN "\"}]}",
 		    ":2: users[1].name: expected a name of its own, not that of a user before" },

@@ -36,5 +36,7 @@ void local_end(struct local *l, bool reset);
 
 /* Milliseconds of the monotonic clock. */
 uint64_t local_now(void);
+/* Milliseconds since 1970, of the clock that may be set. */
+int64_t local_clock(void);
 
 #endif

@@ -87,7 +87,7 @@ def client(t):
             ("rules", [{"strategy": "block", "networks": ["x"]}], "rules[0].networks[0]", "a net"),
             ("default", 7, "default", "a string"),
             ("auto_first", "block", "auto_first", "conceal, split or direct"),
-            ("token", SECRET + " ", "token", "16 to 64 characters"),
+            ("token", SECRET + "\t", "token", "16 to 64 characters"),
             ("proxy", f"ftp://me:{SECRET}@127.0.0.1:9", "proxy", "a proxy such as"),
             ("tokens", SECRET, "tokens", "token")):
         settings = with_key(CLIENT, key, value)

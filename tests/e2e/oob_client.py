@@ -3,9 +3,8 @@ needs beyond specclient.py."""
 import json
 import socket
 import ssl
-import time
 
-from specclient import (CREDIT, Handshake, Padding, b64, base_path, compact, pack, seal, unb64,
+from specclient import (CREDIT, Handshake, Padding, b64, base_path, clock, compact, pack, seal, unb64,
                         unpack, unseal)
 
 TIMEOUT = 60  # seconds: ends a hung test
@@ -82,7 +81,7 @@ class Bridge:
         return shake, compact({"v": 1, "noise": b64(shake.write(pack(header, data)))})
 
     def open_message(self, data=b""):
-        return self.message({"op": "open", "time": int(time.time()), "up": 0}, data)
+        return self.message({"op": "open", "time": clock(), "up": 0}, data)
 
     def one_shot(self, web, header, data=b""):
         shake, body = self.message(header, data)

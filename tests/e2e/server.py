@@ -4,6 +4,7 @@
     server.py BUILD NGINX-PORT FREE-PORT [TEST...]
 """
 import concurrent.futures
+import copy
 import json
 import os
 import re
@@ -19,7 +20,7 @@ import time
 import traceback
 
 from oob_client import Bridge, Refused, Web, request
-from specclient import DATA, Direct, b64, frame, unb64
+from specclient import DATA, Direct, b64, clock, frame, unb64
 
 BUILD = sys.argv[1]
 NGINX, OOB_PORT = int(sys.argv[2]), int(sys.argv[3])
@@ -330,22 +331,22 @@ def malformed_http_is_the_same_everywhere(server):
 @test
 def refusals(server):
     web, bridge = Web(server.addr), server.bridge
-    for header, code in (({"op": "resolve", "time": int(time.time()), "host": "x"}, "unsupported"),
-                         ({"op": "dance", "time": int(time.time())}, "bad_request"),
+    for header, code in (({"op": "resolve", "time": clock(), "host": "x"}, "unsupported"),
+                         ({"op": "dance", "time": clock()}, "bad_request"),
                          ({"op": "open", "up": 0}, "bad_request"),
-                         ({"op": "open", "time": int(time.time()), "up": 1}, "bad_request"),
+                         ({"op": "open", "time": clock(), "up": 1}, "bad_request"),
                          ({"op": "open", "time": -1, "up": 0}, "bad_request"),
-                         ({"op": "open", "time": int(time.time()) - 1000, "up": 0}, "clock_skew"),
-                         ({"op": "open", "time": int(time.time()) + 1000, "up": 0}, "clock_skew"),
-                         ({"op": "open", "time": 1 << 62, "up": 0}, "clock_skew"),
-                         ({"op": "open", "time": int(time.time()), "up": 0,
+                         ({"op": "open", "time": clock() - 130000, "up": 0}, "clock_skew"),
+                         ({"op": "open", "time": clock() + 2000, "up": 0}, "clock_skew"),
+                         ({"op": "open", "time": (1 << 62) - 1, "up": 0}, "clock_skew"),
+                         ({"op": "open", "time": clock(), "up": 0,
                            "target": {"host": "127.0.0.1", "port": 22}}, "target_denied")):
         got, _ = bridge.one_shot(web, header)
         assert got.get("error", {}).get("code") == code, (header, got)
         if code == "clock_skew":
-            assert abs(got["time"] - time.time()) < 60, got
+            assert abs(got["time"] - clock()) < 60000, got
     for data in (b"x" * 32769,):
-        got, _ = bridge.one_shot(web, {"op": "open", "time": int(time.time()), "up": 0}, data)
+        got, _ = bridge.one_shot(web, {"op": "open", "time": clock(), "up": 0}, data)
         assert got["error"]["code"] == "bad_request", got
     assert bridge.alive(web, "A" * 22) is False
     web.close()
@@ -691,6 +692,35 @@ def killed_while_polls_are_held(_):
     web.close()
     again.works()
     again.idle()
+    again.stop()
+
+
+@test
+def replayed_to_the_next_process(_):
+    """What one process has opened, the next one does not."""
+    state = tempfile.mkdtemp(dir=os.environ["TMP"])
+    server = Server(TARGET, state)
+    shake, body = server.bridge.open_message(b"once")
+    ahead_shake, ahead = server.bridge.message({"op": "open", "time": clock() + 60000, "up": 0})
+
+    def code(bridge, shake, body):
+        web = Web(bridge.address)
+        try:
+            bridge.opened(copy.copy(shake), web.ask("POST", bridge.base, body))
+        except Refused as e:
+            return str(e)
+        finally:
+            web.close()
+        return "opened"
+
+    assert code(server.bridge, shake, body) == "opened"
+    assert code(server.bridge, ahead_shake, ahead) == "clock_skew"
+    server.child.kill()
+    server.child.wait()
+    again = Server(TARGET, state)
+    assert code(again.bridge, shake, body) == "clock_skew"
+    assert code(again.bridge, ahead_shake, ahead) == "clock_skew"
+    again.works()
     again.stop()
 
 

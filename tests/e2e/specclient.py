@@ -25,6 +25,11 @@ CREDIT = 262144
 PAD, HELLO, ACCEPT, DATA, ACK, FIN, PING, PONG, CLOSE = range(9)
 
 
+def clock():
+    """Milliseconds since 1970."""
+    return int(1000 * time.time())
+
+
 def b64(data):
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
@@ -195,7 +200,7 @@ class Bridge:
         return unpack(shake.read(unb64(outer(reply, {"noise"})["noise"])))
 
     def alive(self, session):
-        header, data, _ = self.ask({"op": "status", "time": int(time.time()), "session": session})
+        header, data, _ = self.ask({"op": "status", "time": clock(), "session": session})
         assert set(header) == {"alive"} and data == b""
         return header["alive"]
 
@@ -212,7 +217,7 @@ def outer(reply, keys):
 class Session:
     def __init__(self, bridge, data=b""):
         self.bridge = bridge
-        self.header = {"op": "open", "time": int(time.time()), "up": 0}
+        self.header = {"op": "open", "time": clock(), "up": 0}
         self.shake, self.open_body = bridge.one_shot(self.header, data)
         self.n = 0           # of the next request
         self.replies = set() # the server's numbers
