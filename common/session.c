@@ -363,9 +363,8 @@ session_credit_due(const struct session *s)
 {
 	uint64_t quarter = s->rx.window / 4;
 
-	/* Little more is worth telling only if all that came is taken: over budget. */
 	return s->oob_limit < stream_rx_received(&s->rx) + quarter &&
-	    s->rx.limit >= s->oob_limit + (s->rx.held.n == 0 ? 1 : quarter);
+	    s->rx.limit >= s->oob_limit + quarter;
 }
 
 bool

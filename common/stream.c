@@ -11,7 +11,7 @@ stream_tx_init(struct stream_tx *tx, struct stream_budget *budget)
 void
 stream_tx_clear(struct stream_tx *tx)
 {
-	tx->budget->used -= tx->held.n;
+	tx->budget->held -= tx->held.n;
 	buffer_clear(&tx->held);
 }
 
@@ -21,25 +21,37 @@ stream_tx_end(const struct stream_tx *tx)
 	return tx->base + tx->held.n - (tx->fin_acked ? 1 : 0);
 }
 
+/* What either half of the budget has left. */
+static size_t
+left(const struct stream_budget *b, size_t used)
+{
+	return b->max / 2 > used ? b->max / 2 - used : 0;
+}
+
 size_t
 stream_tx_room(const struct stream_tx *tx)
 {
 	uint64_t end = stream_tx_end(tx), credit = tx->limit > end ? tx->limit - end : 0;
 	/* Whatever the peer allows, what it has not acknowledged costs us memory. */
-	size_t cap = tx->budget->used < tx->budget->max ? STREAM_CREDIT_MAX : STREAM_HELD_MIN;
-	size_t space = cap > tx->held.n ? cap - tx->held.n : 0;
+	size_t n = tx->held.n, space = n < STREAM_CREDIT_MAX ? STREAM_CREDIT_MAX - n : 0;
+	size_t least = n < STREAM_HELD_MIN ? STREAM_HELD_MIN - n : 0;
+	size_t most = left(tx->budget, tx->budget->held);
 
 	if (tx->fin)
 		return 0;
+	if (most < least)
+		most = least;
+	if (space > most)
+		space = most;
 	return credit < space ? (size_t)credit : space;
 }
 
 void
 stream_tx_put(struct stream_tx *tx, const void *p, size_t n)
 {
-	assert(n <= stream_tx_room(tx));
+	assert(n == 0 || (!tx->fin && n <= tx->limit - stream_tx_end(tx)));
 	buffer_add(&tx->held, p, n);
-	tx->budget->used += n;
+	tx->budget->held += n;
 }
 
 void
@@ -75,7 +87,7 @@ stream_tx_ack(struct stream_tx *tx, uint64_t received, uint64_t limit)
 		return true;
 	n = (size_t)((received > end ? end : received) - tx->base);
 	buffer_drain(&tx->held, n);
-	tx->budget->used -= n;
+	tx->budget->held -= n;
 	tx->base = received;
 	tx->fin_acked = received > end;
 	return true;
@@ -88,10 +100,22 @@ stream_rx_init(struct stream_rx *rx, struct stream_budget *budget)
 		.budget = budget };
 }
 
+/* Counts what may come to be held beyond the guaranteed. */
+static void
+count_given(struct stream_rx *rx)
+{
+	uint64_t ahead = rx->fin ? rx->held.n : rx->limit - rx->taken;
+
+	rx->budget->given -= rx->given;
+	rx->given = ahead > STREAM_CREDIT_START ? (size_t)ahead - STREAM_CREDIT_START : 0;
+	rx->budget->given += rx->given;
+}
+
 void
 stream_rx_clear(struct stream_rx *rx)
 {
-	rx->budget->used -= rx->held.n;
+	rx->budget->given -= rx->given;
+	rx->given = 0;
 	buffer_clear(&rx->held);
 }
 
@@ -115,10 +139,8 @@ stream_rx_put(struct stream_rx *rx, uint64_t offset, const void *p, size_t n)
 	if (offset > end)
 		return STREAM_GAP;
 	dup = (size_t)(end - offset < n ? end - offset : n);
-	if (dup < n) {
+	if (dup < n)
 		buffer_add(&rx->held, (const uint8_t *)p + dup, n - dup);
-		rx->budget->used += n - dup;
-	}
 	return STREAM_OK;
 }
 
@@ -133,6 +155,7 @@ stream_rx_fin(struct stream_rx *rx, uint64_t offset)
 		return STREAM_GAP;
 	rx->fin = true;
 	rx->fin_at = offset;
+	count_given(rx); /* no more can come */
 	return STREAM_OK;
 }
 
@@ -143,26 +166,33 @@ stream_rx_peek(const struct stream_rx *rx, const uint8_t **p)
 	return rx->held.n;
 }
 
+/* Raises the limit by the window, as far as the budget goes. */
+static void
+give(struct stream_rx *rx)
+{
+	uint64_t most = STREAM_CREDIT_START + left(rx->budget, rx->budget->given - rx->given) / 4;
+
+	if (rx->window > most)
+		rx->window = (uint32_t)most;
+	if (rx->taken + rx->window > rx->limit)
+		rx->limit = rx->taken + rx->window;
+}
+
 void
 stream_rx_take(struct stream_rx *rx, size_t n, uint64_t now_ms, unsigned rtt_ms)
 {
-	uint32_t window;
-
 	buffer_drain(&rx->held, n);
-	rx->budget->used -= n;
 	if (rx->taken == rx->mark)
 		rx->mark_ms = now_ms; /* a window starts with its first byte */
 	rx->taken += n;
 	if (rx->taken - rx->mark >= rx->window) {
-		if (now_ms - rx->mark_ms <= 2 * (uint64_t)rtt_ms && rx->window < STREAM_CREDIT_MAX &&
-		    rx->budget->used <= rx->budget->max)
-			rx->window *= 2;
+		if (now_ms - rx->mark_ms <= 2 * (uint64_t)rtt_ms)
+			rx->window = rx->window < STREAM_CREDIT_MAX / 2 ? 2 * rx->window : STREAM_CREDIT_MAX;
 		rx->mark = rx->taken;
 	}
-	/* Over budget the credit given runs out before more is given. */
-	window = rx->budget->used <= rx->budget->max ? rx->window : STREAM_HELD_MIN;
-	if (rx->taken + window > rx->limit)
-		rx->limit = rx->taken + window;
+	if (!rx->fin)
+		give(rx);
+	count_given(rx);
 }
 
 bool

@@ -12,12 +12,15 @@
 
 #define STREAM_CREDIT_START (256u * 1024)
 #define STREAM_CREDIT_MAX (8u * 1024 * 1024)
-#define STREAM_HELD_MIN (16u * 1024) /* so much is held, and allowed, even over budget */
+#define STREAM_HELD_MIN (16u * 1024)
 
-/* Bytes that all streams of the process hold together; credit does not grow
- * while `used` is above `max`. */
+/* What all streams of the process may take together, beyond what is guaranteed to each:
+ * STREAM_HELD_MIN to a sending end, STREAM_CREDIT_START to a receiving one. Half of `max` is
+ * for either kind. So the process never holds more than max and those guarantees. */
 struct stream_budget {
-	size_t used, max;
+	size_t max;
+	size_t held;  /* by sending ends */
+	size_t given; /* credit beyond the guaranteed, which may come to be held */
 };
 
 /* The sending end. `end` of stream takes one offset of its own, behind the last
@@ -37,7 +40,7 @@ void stream_tx_clear(struct stream_tx *tx);
 uint64_t stream_tx_end(const struct stream_tx *tx);
 /* How many more bytes may be put: what the peer's credit and our memory allow. */
 size_t stream_tx_room(const struct stream_tx *tx);
-/* Appends n <= stream_tx_room() bytes. Not after fin. */
+/* Appends n bytes: what the peer's credit allows, and by rights stream_tx_room(). Not after fin. */
 void stream_tx_put(struct stream_tx *tx, const void *p, size_t n);
 void stream_tx_fin(struct stream_tx *tx);
 /* The bytes from `offset` on (base <= offset); returns how many there are. */
@@ -54,6 +57,7 @@ struct stream_rx {
 	uint64_t fin_at;    /* valid with fin */
 	bool fin, fin_taken;
 	uint32_t window;    /* limit is raised to taken + window */
+	size_t given;       /* its part of budget->given */
 	uint64_t mark;      /* `taken` when the window was last judged */
 	uint64_t mark_ms;
 	struct stream_budget *budget;
@@ -73,7 +77,8 @@ enum stream_result stream_rx_put(struct stream_rx *rx, uint64_t offset, const vo
 enum stream_result stream_rx_fin(struct stream_rx *rx, uint64_t offset);
 /* Bytes for the local socket, and that it took n of them. stream_rx_take raises
  * the limit, and doubles the window while a whole window is drained within two
- * round trips. */
+ * round trips. A window takes a quarter of what the budget has left, at most: however many
+ * there are, something is left for the next. */
 size_t stream_rx_peek(const struct stream_rx *rx, const uint8_t **p);
 void stream_rx_take(struct stream_rx *rx, size_t n, uint64_t now_ms, unsigned rtt_ms);
 /* All bytes are taken and the end is due: stream_rx_take_fin() says it was passed on. */

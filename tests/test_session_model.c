@@ -407,7 +407,7 @@ take_open(struct run *t, struct packet *p)
 		must(t, session_receive(&t->app[SERVER].s, 0, p->x.data, p->x.n) == STREAM_OK);
 		session_answer(&t->app[SERVER].s, &t->first.r, 0, true, some(t, MSG_OPEN_DATA));
 		t->first.r.op = REPLY_OPENED;
-		memset(t->first.r.session, 'a', MSG_SESSION_ID);
+		memset(t->first.r.session, 'A', MSG_SESSION_ID);
 		buffer_add(&t->first.data, t->first.r.data, t->first.r.n);
 		t->first.on = true;
 	}
@@ -643,8 +643,10 @@ check_run(struct run *t)
 
 	check_stream(t, c, &t->app[SERVER]);
 	check_stream(t, s, &t->app[CLIENT]);
-	must(t, t->budget.used == c->s.tx.held.n + c->s.rx.held.n + s->s.tx.held.n +
-	    s->s.rx.held.n);
+	must(t, t->budget.held == c->s.tx.held.n + s->s.tx.held.n);
+	must(t, t->budget.given == c->s.rx.given + s->s.rx.given);
+	must(t, t->budget.held <= t->budget.max / 2 + 2 * STREAM_HELD_MIN);
+	must(t, t->budget.given <= t->budget.max / 2);
 	must(t, c->s.direct.on == (t->current[CLIENT] != NULL));
 	must(t, s->s.direct.on == (t->current[SERVER] != NULL));
 	must(t, !c->s.close_confirmed || s->s.close_in != CLOSE_NONE);
@@ -698,7 +700,7 @@ stop(struct run *t)
 {
 	session_clear(&t->app[CLIENT].s);
 	session_clear(&t->app[SERVER].s);
-	must(t, t->budget.used == 0);
+	must(t, t->budget.held == 0 && t->budget.given == 0);
 	for (int i = 0; i < CARRIERS; i++)
 		carrier_clear(&t->carrier[i]);
 	for (int i = 0; i < 3; i++)

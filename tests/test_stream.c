@@ -25,7 +25,7 @@ end(struct stream_tx *tx, struct stream_rx *rx)
 {
 	stream_tx_clear(tx);
 	stream_rx_clear(rx);
-	ck_assert_uint_eq(budget.used, 0);
+	ck_assert(budget.held == 0 && budget.given == 0);
 	ck_assert_ptr_null(tx->held.mem);
 	ck_assert_ptr_null(rx->held.mem);
 }
@@ -89,7 +89,9 @@ random_step(uint64_t run, uint64_t *x, struct stream_tx *tx, struct stream_rx *r
 	}
 	must(tx->base <= stream_rx_received(rx) && tx->limit <= rx->limit);
 	must(stream_rx_received(rx) <= stream_tx_end(tx) + tx->fin);
-	must(budget.used == tx->held.n + rx->held.n);
+	must(budget.held == tx->held.n && budget.given == rx->given);
+	must(rx->fin || rx->limit - rx->taken <= STREAM_CREDIT_START + rx->given);
+	must(budget.held <= budget.max / 2 + STREAM_HELD_MIN && budget.given <= budget.max / 2);
 	must(!tx->fin_acked || (tx->fin && tx->base == stream_tx_end(tx) + 1));
 }
 
@@ -221,7 +223,7 @@ START_TEST(credit_doubles_while_drained_fast)
 	struct stream_rx rx;
 	uint64_t now = 1000, credit = STREAM_CREDIT_START;
 
-	begin(&tx, &rx, 1 << 20);
+	begin(&tx, &rx, 128 << 20);
 	while (credit < STREAM_CREDIT_MAX) {
 		/* Not before the whole window is drained. */
 		ck_assert_uint_eq(drain(&rx, (size_t)credit - 16384, &now, 0, 10), credit);
@@ -240,7 +242,7 @@ START_TEST(credit_stays_when_drained_slowly)
 	struct stream_rx rx;
 	uint64_t now = 0;
 
-	begin(&tx, &rx, 1 << 20);
+	begin(&tx, &rx, 128 << 20);
 	/* 16 pieces, 15 gaps: just over, then just within two round trips of 75 ms. */
 	ck_assert_uint_eq(drain(&rx, STREAM_CREDIT_START, &now, 11, 75), STREAM_CREDIT_START);
 	ck_assert_uint_eq(drain(&rx, STREAM_CREDIT_START, &now, 10, 75), 2 * STREAM_CREDIT_START);
@@ -267,21 +269,64 @@ START_TEST(an_idle_reader_gives_no_credit)
 }
 END_TEST
 
-START_TEST(over_budget_credit_runs_down)
+START_TEST(over_budget_a_window_shrinks)
 {
 	struct stream_tx tx;
 	struct stream_rx rx;
-	uint64_t now = 0;
+	uint64_t now = 0, limit;
 
 	begin(&tx, &rx, 1 << 20);
-	budget.used = budget.max + 1; /* some other stream's */
-	ck_assert_uint_eq(drain(&rx, STREAM_CREDIT_START / 2, &now, 0, 10), STREAM_CREDIT_START / 2);
-	ck_assert_uint_eq(rx.limit, STREAM_CREDIT_START);
-	ck_assert_uint_eq(drain(&rx, STREAM_CREDIT_START, &now, 0, 10), STREAM_HELD_MIN);
-	ck_assert_uint_eq(rx.window, STREAM_CREDIT_START);
-	budget.used -= budget.max + 1;
-	ck_assert_uint_eq(drain(&rx, 1, &now, 0, 10), STREAM_CREDIT_START);
+	budget.max = 64 << 20;
+	ck_assert_uint_eq(drain(&rx, STREAM_CREDIT_START, &now, 0, 10), 2 * STREAM_CREDIT_START);
+	limit = rx.limit;
+	budget.given += budget.max; /* some other streams' */
+	/* What was given stays; no more comes until it is used up to the guaranteed. */
+	ck_assert_uint_eq(drain(&rx, STREAM_CREDIT_START / 2, &now, 0, 10), 3 * STREAM_CREDIT_START / 2);
+	ck_assert_uint_eq(rx.limit, limit);
+	ck_assert_uint_eq(drain(&rx, STREAM_CREDIT_START, &now, 0, 10), STREAM_CREDIT_START);
+	budget.given -= budget.max;
+	ck_assert_uint_eq(drain(&rx, 2 * STREAM_CREDIT_START, &now, 0, 10), 2 * STREAM_CREDIT_START);
+	/* Behind an end no more can come, but what is held is held. */
+	ck_assert_uint_eq(budget.given, STREAM_CREDIT_START);
+	for (int i = 0; i < 384; i++)
+		ck_assert_int_eq(stream_rx_put(&rx, rx.taken + rx.held.n, text, 1024), STREAM_OK);
+	ck_assert_int_eq(stream_rx_fin(&rx, rx.taken + rx.held.n), STREAM_OK);
+	ck_assert_uint_eq(budget.given, STREAM_CREDIT_START / 2);
+	stream_rx_take(&rx, STREAM_CREDIT_START / 4, now, 10);
+	ck_assert_uint_eq(budget.given, STREAM_CREDIT_START / 4);
+	stream_rx_take(&rx, STREAM_CREDIT_START / 2, now, 10);
+	ck_assert_uint_eq(budget.given, 0);
 	end(&tx, &rx);
+}
+END_TEST
+
+/* Readers that were fast and then stop, or have all just begun: what may come to be held, by
+ * all of them together, stays under the budget and what is guaranteed to each. */
+START_TEST(many_that_stop_stay_under_the_budget)
+{
+	enum { N = 300 };
+	static struct stream_rx rx[N];
+	uint64_t now = 0, sum = 0;
+
+	budget = (struct stream_budget){ .max = 64 << 20 };
+	for (int i = 0; i < N; i++) {
+		stream_rx_init(&rx[i], &budget);
+		drain(&rx[i], 4 * STREAM_CREDIT_MAX, &now, 0, 10);
+		ck_assert_uint_ge(rx[i].limit - rx[i].taken, STREAM_CREDIT_START);
+	}
+	/* The first takes no more than a quarter, so that the next find something. */
+	ck_assert_uint_gt(rx[0].limit - rx[0].taken, STREAM_CREDIT_MAX / 2);
+	ck_assert_uint_gt(rx[5].limit - rx[5].taken, 4 * STREAM_CREDIT_START);
+	for (int i = 0; i < N; i++)
+		sum += rx[i].limit - rx[i].taken;
+	ck_assert_uint_le(sum, budget.max / 2 + (uint64_t)N * STREAM_CREDIT_START);
+	/* When they go on, all get what is theirs; when they end, nothing is left. */
+	for (int i = 0; i < N; i++) {
+		drain(&rx[i], 1, &now, 0, 10);
+		ck_assert_uint_le(budget.given, budget.max / 2);
+		stream_rx_clear(&rx[i]);
+	}
+	ck_assert_uint_eq(budget.given, 0);
 }
 END_TEST
 
@@ -290,7 +335,7 @@ START_TEST(a_sender_stops_at_credit_and_at_budget)
 	struct stream_tx tx;
 	struct stream_rx rx;
 
-	begin(&tx, &rx, 1 << 20);
+	begin(&tx, &rx, 32 << 20);
 	ck_assert_uint_eq(stream_tx_room(&tx), STREAM_CREDIT_START);
 	ck_assert(stream_tx_ack(&tx, 0, UINT64_MAX));
 	ck_assert_uint_eq(stream_tx_room(&tx), STREAM_CREDIT_MAX);
@@ -298,13 +343,15 @@ START_TEST(a_sender_stops_at_credit_and_at_budget)
 	ck_assert_uint_eq(tx.limit, UINT64_MAX);
 	stream_tx_put(&tx, text, 1000);
 	ck_assert_uint_eq(stream_tx_room(&tx), STREAM_CREDIT_MAX - 1000);
+	budget.max = 4 << 20;
+	ck_assert_uint_eq(stream_tx_room(&tx), (2 << 20) - 1000);
 	budget.max = 1000;
 	ck_assert_uint_eq(stream_tx_room(&tx), STREAM_HELD_MIN - 1000);
 	stream_tx_put(&tx, text, STREAM_HELD_MIN - 1000);
 	ck_assert_uint_eq(stream_tx_room(&tx), 0);
 	ck_assert(stream_tx_ack(&tx, 700, 0));
 	ck_assert_uint_eq(stream_tx_room(&tx), 700);
-	budget.max = 1 << 20;
+	budget.max = 32 << 20;
 	ck_assert_uint_eq(stream_tx_room(&tx), STREAM_CREDIT_MAX - STREAM_HELD_MIN + 700);
 	end(&tx, &rx);
 }
@@ -312,5 +359,5 @@ END_TEST
 
 TEST_MAIN("stream", random_operations, the_end_has_an_offset_of_its_own, an_empty_stream_ends,
     bad_bytes_and_ends, credit_doubles_while_drained_fast, credit_stays_when_drained_slowly,
-    an_idle_reader_gives_no_credit, over_budget_credit_runs_down,
+    an_idle_reader_gives_no_credit, over_budget_a_window_shrinks, many_that_stop_stay_under_the_budget,
     a_sender_stops_at_credit_and_at_budget)
