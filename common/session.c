@@ -363,7 +363,7 @@ session_credit_due(const struct session *s)
 {
 	uint64_t quarter = s->rx.window / 4;
 
-	return s->oob_limit < stream_rx_received(&s->rx) + quarter &&
+	return s->close_in == CLOSE_NONE && s->oob_limit < stream_rx_received(&s->rx) + quarter &&
 	    s->rx.limit >= s->oob_limit + quarter;
 }
 

@@ -290,7 +290,7 @@ app_network_changed(struct client *cl)
 		repost(&a->open, app_post_open);
 		repost(&a->push, app_post_exchange);
 		repost(&a->poll, app_post_exchange);
-		if (a->dial != NULL) {
+		if (a->dial != NULL || a->direct_fd >= 0) {
 			app_stop_dial(a);
 			app_dial_direct(a);
 		}

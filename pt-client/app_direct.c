@@ -13,6 +13,7 @@
 #define DIAL_MS 10000
 #define NO_ROUTE_S 1         /* rest of an address that no route leads to */
 #define SHORT_LIFE_MS 5000   /* a direct connection closed sooner was not wanted */
+#define SILENT_LIFE_MS 60000 /* one that fell silent sooner was silenced */
 
 static void
 turn_over(struct app *a)
@@ -185,6 +186,18 @@ app_speaks_soon(struct app *a)
 	return true;
 }
 
+/* Whether what ended it may be a block, which a new attempt would renew. */
+static bool
+may_be_block(const struct app *a, enum direct_end end)
+{
+	uint64_t lived = local_now() - a->direct_ms;
+
+	if (a->s.direct.close_sent)
+		return false; /* nobody needs it any more */
+	return !a->s.direct.open || end == DIRECT_RESET || end == DIRECT_BROKEN ||
+	    lived < (end == DIRECT_EOF ? SHORT_LIFE_MS : SILENT_LIFE_MS);
+}
+
 void
 app_pump_direct(struct app *a)
 {
@@ -206,7 +219,6 @@ app_pump_direct(struct app *a)
 		a->s.close_confirmed = true;
 		end_direct(a);
 	} else if (end != DIRECT_ALIVE)
-		app_drop_direct(a, end != DIRECT_EOF || !a->s.direct.open ||
-		    local_now() - a->direct_ms < SHORT_LIFE_MS, direct_end_text(end));
+		app_drop_direct(a, may_be_block(a, end), direct_end_text(end));
 }
 

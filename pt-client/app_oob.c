@@ -93,9 +93,15 @@ on_status(void *arg, const struct oob_reply *reply)
 	a->status = NULL;
 	if (read_handshake(&a->status_noise, reply, &keys, &m, &plain) && m.op == REPLY_STATUS) {
 		heard(a, NULL);
+		/* A hello to a bridge that restarted fails, and that is no block. */
 		if (!m.alive)
+			bridge_rest(a->b, &a->direct_addr, a->heard_ms, 0);
+		if (!m.alive && a->s.close_in != CLOSE_NONE)
+			a->s.close_confirmed = true; /* it was over, and is forgotten */
+		else if (!m.alive)
 			app_fail(a, SOCKS5_REP_FAILURE, "the bridge has lost the session");
 	}
+	app_pump(a);
 	noise_clear(&a->status_noise);
 	mem_wipe(&keys, sizeof(keys));
 	buffer_clear(&plain);

@@ -297,7 +297,9 @@ pump(struct conn *c)
 			drop_direct(c);
 	}
 	answer_if_due(c);
-	if (c->s.close_in != CLOSE_NONE && c->target == NULL && c->local.fd < 0)
+	/* Not before the client is told so, and has what comes before that. */
+	if (c->s.close_in != CLOSE_NONE && c->target == NULL && c->local.fd < 0 &&
+	    (c->direct == NULL || direct_idle(c->direct)))
 		end(c);
 }
 

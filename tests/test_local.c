@@ -188,6 +188,51 @@ START_TEST(reset_by_the_peer)
 }
 END_TEST
 
+/* Even if there is no room for what it says, and nothing to be said to it. */
+START_TEST(reset_while_nothing_moves)
+{
+	static uint8_t chunk[STREAM_CREDIT_START + 1000];
+
+	start();
+	send_all(base, far, chunk, sizeof(chunk));
+	UNTIL(base, session_room(&ses) == 0);
+	settle(base);
+	reset_tcp(far);
+	far = dup(0);
+	UNTIL(base, l.fd < 0);
+	ck_assert_int_eq(ses.close_out, CLOSE_RESET);
+	stop();
+}
+END_TEST
+
+/* A reset is behind all that comes before it, for a peer that takes that. */
+START_TEST(reset_by_the_session_costs_nothing)
+{
+	uint64_t sent = 0;
+
+	for (int takes = 0; takes < 2; takes++) {
+		start();
+		setsockopt(far, SOL_SOCKET, SO_RCVBUF, &(int){ 4096 }, sizeof(int));
+		for (int i = 0; i < 50; i++) {
+			sent += deliver(20000);
+			local_flush(&l);
+			turn(base);
+		}
+		ses.close_in = CLOSE_RESET;
+		local_flush(&l);
+		settle(base);
+		ck_assert_int_ge(l.fd, 0);
+		if (takes) {
+			expect(0, sent);
+			ck_assert_int_eq(read_end(base, far), ECONNRESET);
+		}
+		UNTIL(base, l.fd < 0);
+		stop();
+		sent = 0;
+	}
+}
+END_TEST
+
 /* What a peer has said before it reset the connection for what it was sent, such as a web
  * server's refusal of a body that it does not want, still goes out. */
 START_TEST(reset_for_what_was_sent)
@@ -280,5 +325,6 @@ START_TEST(reads_nothing_after_close)
 END_TEST
 
 TEST_MAIN("local", reading_stops_with_the_credit, slow_reader, half_close_by_the_peer,
-    half_close_by_the_session, reset_by_the_peer, reset_for_what_was_sent, close_by_the_session,
+    half_close_by_the_session, reset_by_the_peer, reset_while_nothing_moves,
+    reset_by_the_session_costs_nothing, reset_for_what_was_sent, close_by_the_session,
     close_behind_a_slow_reader, reads_nothing_after_close)

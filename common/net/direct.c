@@ -253,6 +253,8 @@ check_alive(struct direct *d, uint64_t now)
 			die(d, DIRECT_SILENT);
 		return d->acked_ms + patience - now;
 	}
+	if (d->s->direct.close_sent)
+		return PING_MS; /* nothing may be sent behind it; the owner waits for the end */
 	if (d->s->role == SESSION_SERVER) {
 		if (now - d->heard_ms >= DEAF_MS)
 			die(d, DIRECT_SILENT);

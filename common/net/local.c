@@ -1,15 +1,21 @@
 #include "common/net/local.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
 #define READ_SIZE (128 * 1024)
 #define READS 4 /* a turn, so that one busy socket does not starve the others */
+#define LOOK_MS 2000  /* between looks for a reset, while nothing is read or written */
+#define RESET_MS 50   /* between looks whether a reset would cost bytes */
+#define STUCK_MAX 100 /* so many without progress: it takes no more */
 
 uint64_t
 local_now(void)
@@ -36,6 +42,7 @@ local_end(struct local *l, bool reset)
 		return;
 	event_free(l->rd);
 	event_free(l->wr);
+	event_free(l->look);
 	if (reset)
 		setsockopt(l->fd, SOL_SOCKET, SO_LINGER, &(struct linger){ .l_onoff = 1 },
 		    sizeof(struct linger));
@@ -142,11 +149,45 @@ write_all(struct local *l)
 	return true;
 }
 
+static void
+look_in(struct local *l, unsigned ms)
+{
+	event_add(l->look, &(struct timeval){ .tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000 });
+}
+
+/* A reset discards what the kernel has not delivered yet. */
+static bool
+reset_would_cost(struct local *l)
+{
+	int queued = 0;
+
+	if (l->deaf || ioctl(l->fd, SIOCOUTQ, &queued) != 0 || queued == 0)
+		return false;
+	l->stuck = queued == l->queued ? l->stuck + 1 : 0;
+	l->queued = queued;
+	return l->stuck < STUCK_MAX;
+}
+
+/* Waits for what may come next. While neither is of use no event tells of a reset. */
+static void
+wait_for_more(struct local *l, bool written)
+{
+	bool write = !written && l->allowance > 0;
+	bool read = !l->read_done && session_room(l->s) > 0 && l->allowance > 0;
+
+	if (write)
+		event_add(l->wr, NULL);
+	if (read)
+		event_add(l->rd, NULL);
+	if (!write && !read && !event_pending(l->look, EV_TIMEOUT, NULL))
+		look_in(l, LOOK_MS);
+}
+
 void
 local_flush(struct local *l)
 {
 	enum close_code close;
-	bool written;
+	bool written, reset;
 
 	if (l->fd < 0)
 		return;
@@ -158,16 +199,13 @@ local_flush(struct local *l)
 		session_take_fin(l->s);
 	}
 	close = written ? session_close_due(l->s) : CLOSE_NONE;
-	if (close != CLOSE_NONE || (l->read_done && l->s->rx.fin_taken)) {
-		local_end(l, close == CLOSE_RESET || close == CLOSE_ERROR);
-		return;
-	}
-	if (l->allowance == 0)
-		return; /* the owner calls again when there is more */
-	if (!written)
-		event_add(l->wr, NULL);
-	if (!l->read_done && session_room(l->s) > 0)
-		event_add(l->rd, NULL);
+	reset = close == CLOSE_RESET || close == CLOSE_ERROR;
+	if (reset && reset_would_cost(l))
+		look_in(l, RESET_MS);
+	else if (close != CLOSE_NONE || (l->read_done && l->s->rx.fin_taken))
+		local_end(l, reset);
+	else
+		wait_for_more(l, written);
 }
 
 static void
@@ -181,6 +219,18 @@ on_event(evutil_socket_t fd, short what, void *arg)
 	l->moved(l->arg); /* which flushes */
 }
 
+static void
+on_look(evutil_socket_t fd, short what, void *arg)
+{
+	struct local *l = arg;
+	struct pollfd p = { .fd = fd };
+
+	(void)what;
+	if (poll(&p, 1, 0) > 0 && (p.revents & (POLLERR | POLLHUP)) != 0)
+		failed(l);
+	l->moved(l->arg); /* which flushes, and looks again */
+}
+
 void
 local_start(struct local *l, struct event_base *base, evutil_socket_t fd, struct session *s,
     void (*moved)(void *arg), void *arg)
@@ -192,7 +242,8 @@ local_start(struct local *l, struct event_base *base, evutil_socket_t fd, struct
 		.moved = moved, .arg = arg };
 	l->rd = event_new(base, fd, EV_READ, on_event, l);
 	l->wr = event_new(base, fd, EV_WRITE, on_event, l);
-	if (l->rd == NULL || l->wr == NULL)
+	l->look = event_new(base, fd, 0, on_look, l);
+	if (l->rd == NULL || l->wr == NULL || l->look == NULL)
 		abort();
 	event_add(l->rd, NULL);
 }

@@ -11,11 +11,13 @@
  * to drive the carriers; local_flush and local_end never call it. */
 struct local {
 	evutil_socket_t fd; /* -1: none (yet, or any more) */
-	struct event *rd, *wr;
+	struct event *rd, *wr, *look;
 	struct session *s;
 	unsigned rtt_ms;     /* of the carrier, for the credit */
 	bool read_done;      /* end of stream or a reset was read */
 	bool deaf;           /* takes no more; what it has said is read, then it failed */
+	int queued;          /* bytes that the kernel still has for it, when last asked */
+	unsigned stuck;      /* times that this did not change while a reset waits for it */
 	/* Bytes that may still move, either way; SIZE_MAX: any number. The owner sets it
 	 * after local_start, and calls local_flush again when there is more. */
 	size_t allowance;
@@ -29,7 +31,8 @@ void local_start(struct local *l, struct event_base *base, evutil_socket_t fd, s
     void (*moved)(void *arg), void *arg);
 /* Gives the socket what the session has for it, and reads on if there is room: to be
  * called whenever the session changed. Closes the socket when both ends are through
- * or the session says close. */
+ * or the session says close; a reset waits until the socket's peer has what is before it,
+ * or takes no more. */
 void local_flush(struct local *l);
 /* Closes the socket; with a reset (RST), or orderly. Idempotent. */
 void local_end(struct local *l, bool reset);

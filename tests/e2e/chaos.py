@@ -22,8 +22,8 @@ import time
 
 import chaos_gateway
 import chaos_hop
-from chaos_cases import (blocked, client_killed, echoed, idle, long_direct, moved, server_gone,
-                         server_killed)
+from chaos_cases import (blocked, client_killed, echoed, ended_early, idle, long_direct, moved,
+                         restarted, server_gone, server_killed)
 from chaos_hop import Hop
 from chaos_peers import SHAPES, Wrong, both
 from chaos_scene import MB, run_scene
@@ -172,7 +172,7 @@ CASES = {
     "echo": [(echoed, greedy, block) for greedy in (True, False) for block in (None, "reset")],
     "kill": [(server_killed, seed) for seed in range(4)] +
             [(client_killed, seed) for seed in range(4)] +
-            [(server_gone, silent) for silent in (False, True)] + [(long_direct,)],
+            [(server_gone, silent) for silent in (False, True)] + [(long_direct,), (ended_early,), (restarted,)],
     "idle": [(idle,)],
 }
 

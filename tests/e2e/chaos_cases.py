@@ -319,6 +319,71 @@ async def long_direct(scene):
     return "on direct for 8 s with retain=5, then none of both paths for 2 s: nothing was lost"
 
 
+# ---- the end of a session, or of the bridge, is no block ----
+
+
+class Moody(Target):
+    """Pours at who says "p", and reads nothing from others."""
+
+    async def serve(self, reader, writer):
+        if await reader.read(1) != b"p":
+            reader._transport.pause_reading()  # pylint: disable=protected-access
+            await asyncio.sleep(1000)
+        try:
+            while True:
+                writer.write(make_block("pour", 0))
+                await writer.drain()
+        except OSError:
+            hard_close(writer)
+
+
+async def ended_early(scene):
+    """Apps reset in the first seconds, in all sorts of jams: the next one goes direct."""
+    scene.target = target = Moody(scene.cert)
+    await target.start()
+    await scene.pair.start_server(target.port)
+    await scene.pair.start_client()
+    hop = await scene.hop("early", faults=False)
+    hop.rate = MB
+    scene.pair.reach(hop.address)
+    for number, what in enumerate((b"s", b"p", b"p", b"s"), 1):
+        wire = Plain(*await socks(scene.pair.socks, scene.pair.address, scene.pair.args))
+        writing = asyncio.ensure_future(wire.write(what + bytes(4 * MB if what == b"s" else 0)))
+        if what == b"p":
+            for _ in range(20):
+                await wire.read()
+        await asyncio.sleep(1)
+        check(hop.stats["direct"] == number, "session %d had no direct connection", number)
+        writing.cancel()
+        await asyncio.gather(writing, return_exceptions=True)
+        hard_close(wire.writer)
+        await asyncio.sleep(10 if what == b"s" else 1)
+    return "apps that reset early in a jam: the next one goes direct"
+
+
+async def restarted(scene):
+    """The bridge, while a session is on direct: the next one goes direct, too."""
+    await scene.start()
+    hop = await scene.hop("restarted", faults=False)
+    scene.pair.reach(hop.address)
+    plan = scene.plan(random.Random(1), "tls13", "both", 500 * MB, 500 * MB)
+    plan.rate = 500000
+    app = asyncio.ensure_future(scene.app(plan))
+    await asyncio.sleep(6)
+    await scene.pair.server.kill()
+    await scene.pair.start_server(scene.target.port)
+    hop.upstream = scene.pair.public
+    scene.pair.reach(hop.address)
+    await all_over([app], 20 * PATIENCE, "the server was restarted")
+    await asyncio.sleep(1)
+    before = hop.bytes["direct"]
+    await scene.app(scene.plan(random.Random(2), "tls12", "both", MB, MB))
+    check(hop.bytes["direct"] - before > MB, "the session behind a restart went by OOB")
+    await scene.target.quiet(60)
+    await scene.end()
+    return "the bridge was restarted: the next session goes direct"
+
+
 # ---- idle ----
 
 

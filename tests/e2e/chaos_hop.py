@@ -162,6 +162,8 @@ class Link:
         self.hop.bytes[self.kind] += len(data)
         writer.write(data)
         await writer.drain()
+        if self.hop.rate and self.kind == "direct":
+            await asyncio.sleep(len(data) / self.hop.rate)
 
     async def blocked(self):
         if self.hop.block == "reset":
@@ -216,6 +218,7 @@ class Hop:
         self.oob_faults, self.calm = oob_faults, calm
         self.block = None
         self.delay = 0  # seconds each way
+        self.rate = None  # bytes a second of each direct connection, each way
         self.mute = False   # `block` is meant for OOB, too
         self.alone = False  # no OOB comes by this port
         self.near_socket = self.far_socket = socket.socket  # of which network namespace
