@@ -125,6 +125,15 @@ app_moved(void *arg)
 	app_pump(arg);
 }
 
+/* What the app says behind its plain HTTP request is another one, perhaps for another target. */
+static size_t
+admit(void *arg, const uint8_t *p, size_t n)
+{
+	struct app *a = arg;
+
+	return http_body_feed(&a->body, p, n);
+}
+
 void
 app_accept(struct app *a)
 {
@@ -137,6 +146,8 @@ app_accept(struct app *a)
 		event_del(a->watch);
 	a->fd = -1;
 	local_start(&a->local, a->cl->base, fd, &a->s, app_moved, a);
+	if (a->kind == REQUEST_HTTP)
+		a->local.admit = admit;
 }
 
 /* Before the answer: only a hang-up counts; bytes stay where they are. */
@@ -227,6 +238,7 @@ app_start(struct client *cl, struct bridge *b, const struct request *req, const 
 	a->b = b;
 	a->fd = req->fd;
 	a->kind = req->kind;
+	a->body = req->body;
 	a->port = req->port;
 	/* Zeroed, so that what is copied ends. */
 	if (req->host != NULL)

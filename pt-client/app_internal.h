@@ -43,6 +43,7 @@ struct app {
 	struct event *linger;  /* the app is gone; how long its close is still offered */
 	struct event *reap;
 	enum request_kind kind;
+	struct http_body body; /* of a plain HTTP request: what is still to come of it */
 	char host[MSG_HOST_MAX + 1]; /* "": the bridge's own target */
 	uint16_t port;
 	char token[MSG_TOKEN_MAX + 1];

@@ -97,6 +97,14 @@ request_target(struct guest *g, struct request *req)
 	req->port = g->http ? g->proxy.port : g->socks.port;
 	if (g->http) {
 		req->kind = g->proxy.connect ? REQUEST_CONNECT : REQUEST_HTTP;
+		req->body = g->proxy.body;
+		if (req->kind == REQUEST_HTTP &&
+		    http_body_feed(&req->body, req->early, req->n) < req->n) {
+			log_warning("a request was refused: it does not end where it says");
+			request_reply(g->fd, REQUEST_HTTP, SOCKS5_REP_NOT_ALLOWED);
+			turn_away(g);
+			return;
+		}
 		buffer_add(&early, buffer_data(&g->proxy.head), g->proxy.head.n);
 		buffer_add(&early, req->early, req->n);
 		req->early = buffer_data(&early);

@@ -271,7 +271,7 @@ parse_request_line(struct http_proxy *p, struct request *r, struct text line)
 
 struct fields {
 	unsigned hosts, lengths, codings, credentials, versions;
-	bool no_content;        /* Content-Length is 0 */
+	uint64_t length;        /* what Content-Length says */
 	struct text credential; /* the value of Proxy-Authorization */
 	struct text connection[16];
 	unsigned n_connection;
@@ -290,6 +290,18 @@ split_field(struct text line, struct text *name, struct text *value)
 	return true;
 }
 
+static bool
+parse_length(struct text t, uint64_t *length)
+{
+	*length = 0;
+	for (size_t i = 0; i < t.n; i++) {
+		if (t.p[i] < '0' || t.p[i] > '9' || i == 18)
+			return false;
+		*length = *length * 10 + (unsigned)(t.p[i] - '0');
+	}
+	return t.n > 0;
+}
+
 /* What is wrong with a field, or NULL. */
 static const char *
 read_field(struct fields *f, struct text name, struct text value)
@@ -298,12 +310,8 @@ read_field(struct fields *f, struct text name, struct text value)
 		f->hosts++;
 	} else if (is(name, "Content-Length")) {
 		f->lengths++;
-		for (size_t i = 0; i < value.n; i++)
-			if (value.p[i] < '0' || value.p[i] > '9')
-				return "bad Content-Length";
-		if (value.n == 0 || value.n > 18)
+		if (!parse_length(value, &f->length))
 			return "bad Content-Length";
-		f->no_content = value.n == 1 && value.p[0] == '0';
 	} else if (is(name, "Transfer-Encoding")) {
 		f->codings++;
 		if (!is(value, "chunked"))
@@ -344,7 +352,7 @@ check_fields(const struct fields *f, const struct http_proxy *p, const struct re
 		return "more than one length of the body";
 	if (f->codings > 0 && r->version.p[7] == '0')
 		return "Transfer-Encoding in HTTP/1.0";
-	if (p->connect && (f->codings > 0 || (f->lengths > 0 && !f->no_content)))
+	if (p->connect && (f->codings > 0 || f->length > 0))
 		return "CONNECT with a body";
 	if (f->credentials > 1)
 		return "more than one Proxy-Authorization";
@@ -481,8 +489,10 @@ read_head(struct http_proxy *p, struct buffer *out)
 		fail(p, WHO_ARE_YOU, "no proxy authorization, or a wrong one", out);
 	} else {
 		p->state = HTTP_PROXY_REQUEST;
-		if (!p->connect)
-			write_head(p, &r, &f, fields);
+		if (p->connect)
+			return;
+		write_head(p, &r, &f, fields);
+		http_body_init(&p->body, f.codings > 0, f.length);
 	}
 }
 

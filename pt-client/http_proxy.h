@@ -1,9 +1,11 @@
 /* The server's side of an HTTP proxy: CONNECT (RFC 9110 section 9.3.6), and plain requests
  * for http:// URLs in absolute form (RFC 9112 section 3.2.2). Pure: bytes in, bytes out.
  *
- * One connection serves one request: what goes to the target asks it to close. Whatever two
- * readers could take differently (line ends, folded or padded field names, lengths, user
- * names and spaces in the target, odd ports) is refused, not repaired. */
+ * One connection serves one request: what goes to the target asks it to close, and `body`
+ * says where the request ends, so that a target that keeps the connection open is not given
+ * the app's next request, which may be for another. Whatever two readers could take
+ * differently (line ends, folded or padded field names, lengths, user names and spaces in
+ * the target, odd ports) is refused, not repaired. */
 #ifndef SULTRY_PT_CLIENT_HTTP_PROXY_H
 #define SULTRY_PT_CLIENT_HTTP_PROXY_H
 
@@ -12,6 +14,7 @@
 #include <stdint.h>
 
 #include "common/bytes.h"
+#include "pt-client/http_body.h"
 #include "pt-client/socks5.h"
 
 #define HTTP_PROXY_HEAD_MAX (16 * 1024)
@@ -25,10 +28,11 @@ enum http_proxy_result {
 
 struct http_proxy {
 	/* After HTTP_PROXY_REQUEST: */
-	bool connect;       /* else: send `head` to the target, then what the app sends */
+	bool connect;       /* else: send `head` to the target, then `body` */
 	char host[256];     /* a name, or an address as text without brackets */
 	uint16_t port;
 	struct buffer head; /* the request as the target shall see it; empty for CONNECT */
+	struct http_body body; /* what follows it */
 	/* After HTTP_PROXY_BAD: a static string for the log. It holds nothing of the peer's. */
 	const char *why;
 

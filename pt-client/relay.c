@@ -19,6 +19,7 @@ enum state {
 struct relay {
 	struct splice splice; /* end 0: the app, end 1: the target */
 	enum state state;
+	struct http_body body; /* of a plain HTTP request: what is still to come of it */
 	struct split split;
 	size_t sent;          /* of its bytes */
 	unsigned segment;     /* the one being sent */
@@ -181,17 +182,30 @@ on_clock(evutil_socket_t fd, short what, void *arg)
 	event_add(r->clock, &r->answer);
 }
 
-static const struct splice_config config = {
+static size_t
+admit(void *arg, const uint8_t *p, size_t n)
+{
+	struct relay *r = arg;
+
+	return http_body_feed(&r->body, p, n);
+}
+
+static const struct splice_config tunnel = {
 	.held_max = SPLIT_HELLO_MAX,
+	.look = on_look,
+	.over = on_over,
+}, one_request = {
+	.held_max = SPLIT_HELLO_MAX,
+	.admit = admit,
 	.look = on_look,
 	.over = on_over,
 };
 
 struct relay *
-relay_new(struct event_base *base, evutil_socket_t app, evutil_socket_t target, bool split,
-    const uint8_t *early, size_t n, unsigned answer_ms,
-    void (*done)(void *arg, const struct relay_report *report), void *arg)
+relay_new(struct event_base *base, const struct request *req, evutil_socket_t target, bool split,
+    unsigned answer_ms, void (*done)(void *arg, const struct relay_report *report), void *arg)
 {
+	bool http = req->kind == REQUEST_HTTP;
 	struct relay *r = mem_zalloc(sizeof(*r));
 
 	r->done = done;
@@ -200,14 +214,16 @@ relay_new(struct event_base *base, evutil_socket_t app, evutil_socket_t target, 
 	r->clock = evtimer_new(base, on_clock, r);
 	if (r->turn == NULL || r->clock == NULL)
 		abort();
-	splice_init(&r->splice, base, app, target, &config, r);
-	if (split) {
-		if (n > 0)
-			listen_to(r, early, n);
+	r->body = req->body;
+	splice_init(&r->splice, base, req->fd, target, http ? &one_request : &tunnel, r);
+	/* A plain HTTP request is no ClientHello. */
+	if (split && !http) {
+		if (req->n > 0)
+			listen_to(r, req->early, req->n);
 	} else {
-		r->up = n;
+		r->up = req->n;
 		r->state = FLOWING;
-		splice_open(&r->splice, early, n);
+		splice_open(&r->splice, req->early, req->n);
 	}
 	if (answer_ms > 0) {
 		r->answer = (struct timeval){ .tv_sec = answer_ms / 1000,

@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "pt-client/request.h"
+
 struct relay;
 
 enum relay_end {
@@ -27,12 +29,12 @@ struct relay_report {
 	                    * had spoken. Neither, if the app gave up first or said nothing */
 };
 
-/* Takes both sockets, connected and non-blocking; the app has had its reply. early: n bytes
- * that the app sent behind its request (and the head of a plain HTTP request). split: see
- * pt-client/split.h. answer_ms: 0 waits for ever. done is called once, from the loop, with the
+/* Takes both sockets, req's and the target's, connected and non-blocking; the app has had its
+ * reply. A plain HTTP request is passed on alone: what the app says behind it resets both.
+ * split: see pt-client/split.h. answer_ms: 0 waits for ever. done is called once, from the loop, with the
  * sockets closed; the callee calls relay_free then or later. */
-struct relay *relay_new(struct event_base *base, evutil_socket_t app, evutil_socket_t target,
-    bool split, const uint8_t *early, size_t n, unsigned answer_ms,
+struct relay *relay_new(struct event_base *base, const struct request *req,
+    evutil_socket_t target, bool split, unsigned answer_ms,
     void (*done)(void *arg, const struct relay_report *report), void *arg);
 /* The report so far. */
 void relay_look(const struct relay *r, struct relay_report *report);

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "pt-client/http_body.h"
 #include "pt-client/socks5.h"
 
 enum request_kind {
@@ -24,6 +25,7 @@ struct request {
 	uint16_t port;
 	const uint8_t *early; /* n bytes that the app sent behind its request */
 	size_t n;
+	struct http_body body; /* REQUEST_HTTP: what the app may send behind them */
 };
 
 /* Tells the app what became of its request. False: the app is gone. */

@@ -141,8 +141,8 @@ on_dial(void *arg, evutil_socket_t fd, int err)
 		route_free(r);
 		return;
 	}
-	r->relay = relay_new(r->cl->base, r->req.fd, fd, r->strategy == STRATEGY_SPLIT,
-	    buffer_data(&r->early), r->early.n, r->automatic ? ANSWER_MS : 0, on_relay, r);
+	r->relay = relay_new(r->cl->base, &r->req, fd, r->strategy == STRATEGY_SPLIT,
+	    r->automatic ? ANSWER_MS : 0, on_relay, r);
 	r->req.fd = -1;
 }
 
@@ -194,6 +194,8 @@ go_straight(struct client *cl, const struct request *req, enum strategy s, bool 
 	r->automatic = automatic;
 	memcpy(r->host, req->host, strnlen(req->host, MSG_HOST_MAX));
 	buffer_add(&r->early, req->early, req->n);
+	r->req.host = r->host;
+	r->req.early = buffer_data(&r->early);
 	r->stagger = evtimer_new(cl->base, on_stagger, r);
 	LIST_INSERT_HEAD(&cl->routes, r, link);
 	r->lookup = lookup_start(cl->lookups, client_bridge(cl), r->host, cl->token, on_lookup, r);

@@ -1,5 +1,6 @@
-/* HTTP proxy requests: the bytes at once and one at a time must come to the same; what goes
- * on to a target has one reading. Byte 0 picks whether a password is asked for. */
+/* HTTP proxy requests: the bytes at once and one at a time must come to the same, head and
+ * body; what goes on to a target has one reading. Byte 0 picks whether a password is asked
+ * for. */
 #include "pt-client/http_proxy.h"
 
 #include <assert.h>
@@ -37,6 +38,17 @@ check_head(const struct buffer *head)
 		assert((*c != '\n' || c[-1] == '\r') && (*c != '\r' || c[1] == '\n'));
 }
 
+static void
+check_body(struct http_body once, struct http_body one, const uint8_t *p, size_t n)
+{
+	size_t k = http_body_feed(&once, p, n), i = 0;
+
+	while (i < n && http_body_feed(&one, p + i, 1) == 1)
+		i++;
+	assert(k == i && once.state == one.state);
+	assert((k < n) <= (once.state == BODY_END || once.state == BODY_BAD));
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
@@ -56,8 +68,10 @@ LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 	if (r == HTTP_PROXY_REQUEST) {
 		assert(a.port > 0 && a.port == b.port && a.host[0] != '\0' && strcmp(a.host, b.host) == 0);
 		assert(a.connect == (a.head.n == 0));
-		if (!a.connect)
+		if (!a.connect) {
 			check_head(&a.head);
+			check_body(a.body, b.body, p + 1 + taken_a, n - 1 - taken_a);
+		}
 	}
 	http_proxy_clear(&a);
 	http_proxy_clear(&b);

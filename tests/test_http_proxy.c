@@ -112,6 +112,7 @@ START_TEST(connect_good)
 	check_connect("CONNECT 192.0.2.1:65535 HTTP/1.1\r\n\r\n", "192.0.2.1", 65535);
 	check_connect("CONNECT [2001:DB8::0001]:1 HTTP/1.1\r\n\r\n", "2001:db8::1", 1);
 	check_connect("CONNECT a_b.Example:0443 HTTP/1.1\r\nContent-Length: 0\r\n\r\n", "a_b.Example", 443);
+	check_connect("CONNECT a:1 HTTP/1.1\r\nContent-Length: 00\r\n\r\n", "a", 1);
 	check_connect("CONNECT a:1 HTTP/1.1\r\nX:\r\nY: \t \r\nZ: \xc3\xa9 a:b\r\n\r\n", "a", 1);
 	/* 253 characters: what DNS can carry. */
 	memset(host, 'a', 253);
@@ -264,7 +265,6 @@ START_TEST(fields_bad)
 	check_bad("GET http://a/ HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
 	    "Transfer-Encoding in HTTP/1.0");
 	check_bad(C "Content-Length: 5\r\n\r\n", body);
-	check_bad(C "Content-Length: 00\r\n\r\n", body);
 	check_bad(C "Transfer-Encoding: chunked\r\n\r\n", body);
 	check_bad(G "Connection: content-length\r\nContent-Length: 5\r\n\r\n", stay);
 	check_bad(G "Connection: close, Transfer-Encoding\r\n\r\n", stay);
@@ -445,6 +445,33 @@ START_TEST(any_steps_and_a_body)
 }
 END_TEST
 
+/* The head says where the request ends. */
+START_TEST(where_it_ends)
+{
+	static const struct { const char *head, *body; } cases[] = {
+		{ "GET http://a/ HTTP/1.1\r\n\r\n", "" },
+		{ "GET http://a/ HTTP/1.0\r\n\r\n", "" },
+		{ "POST http://a/ HTTP/1.1\r\n\r\n", "" },
+		{ "POST http://a/ HTTP/1.1\r\nContent-Length: 000\r\n\r\n", "" },
+		{ "POST http://a/ HTTP/1.1\r\ncontent-LENGTH:\t0010 \r\n\r\n", "0123456789" },
+		{ "POST http://a/ HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
+		    "a\r\n0123456789\r\n0\r\nX: y\r\n\r\n" },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct talk t = talk(cases[i].head);
+		size_t n = strlen(cases[i].body);
+		char in[100];
+
+		ck_assert_int_eq(t.result, HTTP_PROXY_REQUEST);
+		snprintf(in, sizeof(in), "%sGET http://b/", cases[i].body);
+		ck_assert_uint_eq(http_body_feed(&t.p.body, (const uint8_t *)in, strlen(in)), n);
+		ck_assert_int_eq(t.p.body.state, BODY_END);
+		talk_clear(&t);
+	}
+}
+END_TEST
+
 START_TEST(replies)
 {
 	static const struct { enum socks5_rep rep; const char *want; } cases[] = {
@@ -467,4 +494,5 @@ END_TEST
 
 TEST_MAIN("http_proxy", connect_good, connect_bad_target, plain_rewritten, plain_fields,
     request_line_bad, fields_bad, line_ends_bad, head_too_long, many_connection_fields,
-    authorization, authorization_longest, truncated_at_every_length, any_steps_and_a_body, replies)
+    authorization, authorization_longest, truncated_at_every_length, any_steps_and_a_body,
+    where_it_ends, replies)

@@ -324,7 +324,40 @@ START_TEST(reads_nothing_after_close)
 }
 END_TEST
 
+/* Up to a full stop. */
+static size_t
+admit_sentence(void *arg, const uint8_t *p, size_t n)
+{
+	const uint8_t *stop = memchr(p, '.', n);
+
+	ck_assert_ptr_eq(arg, &moves);
+	return stop == NULL ? n : (size_t)(stop - p) + 1;
+}
+
+/* What is not for this session does not get into it, and its end is a reset. */
+START_TEST(admits_so_much)
+{
+	start();
+	l.admit = admit_sentence;
+	send_all(base, far, (const uint8_t *)"to ", 3);
+	UNTIL(base, ses.tx.held.n == 3);
+	send_all(base, far, (const uint8_t *)"you.", 4);
+	UNTIL(base, ses.tx.held.n == 7);
+	settle(base);
+	ck_assert_int_ge(l.fd, 0);
+	ck_assert_int_eq(ses.close_out, CLOSE_NONE);
+	send_all(base, far, (const uint8_t *)"this.to another", 15);
+	UNTIL(base, l.fd < 0);
+	ck_assert_uint_eq(ses.tx.held.n, 12);
+	ck_assert_mem_eq(buffer_data(&ses.tx.held), "to you.this.", 12);
+	ck_assert_int_eq(ses.close_out, CLOSE_RESET);
+	ck_assert(!ses.tx.fin);
+	ck_assert_int_eq(read_end(base, far), ECONNRESET);
+	stop();
+}
+END_TEST
+
 TEST_MAIN("local", reading_stops_with_the_credit, slow_reader, half_close_by_the_peer,
     half_close_by_the_session, reset_by_the_peer, reset_while_nothing_moves,
     reset_by_the_session_costs_nothing, reset_for_what_was_sent, close_by_the_session,
-    close_behind_a_slow_reader, reads_nothing_after_close)
+    close_behind_a_slow_reader, reads_nothing_after_close, admits_so_much)

@@ -36,7 +36,7 @@ on_done(void *arg, const struct relay_report *r)
 
 /* buf > 0: the relay's socket buffers. */
 static void
-start(bool split, const void *early, size_t n, unsigned answer_ms, int buf)
+start_request(struct request req, bool split, unsigned answer_ms, int buf)
 {
 	evutil_socket_t a[2], t[2];
 
@@ -50,7 +50,14 @@ start(bool split, const void *early, size_t n, unsigned answer_ms, int buf)
 	app = a[0];
 	target = t[1];
 	ends = 0;
-	relay = relay_new(base, a[1], t[0], split, early, n, answer_ms, on_done, &report);
+	req.fd = a[1];
+	relay = relay_new(base, &req, t[0], split, answer_ms, on_done, &report);
+}
+
+static void
+start(bool split, const void *early, size_t n, unsigned answer_ms, int buf)
+{
+	start_request((struct request){ .early = early, .n = n }, split, answer_ms, buf);
 }
 
 static void
@@ -235,6 +242,84 @@ START_TEST(megabytes_each_way)
 	relay_look(relay, &report);
 	ck_assert_uint_eq(report.up, total);
 	ck_assert_uint_eq(report.down, total);
+	stop();
+}
+END_TEST
+
+/* ---- plain HTTP ---- */
+
+#define HEAD "POST / HTTP/1.1\r\nHost: a\r\n\r\n"
+#define NEXT "GET http://b/ HTTP/1.1\r\n\r\n"
+
+static void
+start_http(bool split, size_t length)
+{
+	struct request req = { .kind = REQUEST_HTTP, .early = (const uint8_t *)HEAD,
+		.n = strlen(HEAD) };
+
+	http_body_init(&req.body, false, length);
+	start_request(req, split, 0, 0);
+	hear(target, HEAD);
+}
+
+/* An app that takes the connection for one that it may use again is reset; the target hears
+ * nothing of what was for another. */
+START_TEST(http_one_request)
+{
+	for (int i = 0; i < 4; i++) {
+		unsigned before = open_descriptors();
+		bool split = i % 2 == 1, at_once = i / 2 == 1;
+
+		start_http(split, 10);
+		say(app, "01234");
+		hear(target, "01234");
+		say(target, "100 ");
+		hear(app, "100 ");
+		say(app, at_once ? "56789" NEXT : "56789");
+		hear(target, "56789");
+		if (!at_once) {
+			say(target, "answer");
+			hear(app, "answer");
+			ck_assert_int_eq(ends, 0);
+			say(app, NEXT);
+		}
+		ck_assert_int_eq(read_end(base, app), ECONNRESET);
+		ck_assert_int_eq(read_end(base, target), ECONNRESET);
+		check_end(RELAY_RESET, strlen(HEAD) + 10, at_once ? 4 : 10, true, false);
+		stop();
+		ck_assert_uint_eq(open_descriptors(), before);
+	}
+}
+END_TEST
+
+/* It is the app's doing, whether the target has answered or not. */
+START_TEST(http_without_an_answer)
+{
+	start_http(false, 0);
+	say(app, NEXT);
+	ck_assert_int_eq(read_end(base, target), ECONNRESET);
+	check_end(RELAY_RESET, strlen(HEAD), 0, false, false);
+	stop();
+}
+END_TEST
+
+/* Ends of stream stay what they are, and a body may be long. */
+START_TEST(http_body_whole)
+{
+	static uint8_t data[100000], got[sizeof(data)];
+
+	fill_pattern(data, 0, sizeof(data));
+	start_http(true, sizeof(data));
+	send_all(base, app, data, sizeof(data));
+	read_exactly(base, target, got, sizeof(got));
+	check_pattern(got, 0, sizeof(got));
+	shutdown(app, SHUT_WR);
+	ck_assert_int_eq(read_end(base, target), 0);
+	say(target, "answer");
+	shutdown(target, SHUT_WR);
+	hear(app, "answer");
+	ck_assert_int_eq(read_end(base, app), 0);
+	check_end(RELAY_DONE, strlen(HEAD) + sizeof(data), 6, true, false);
 	stop();
 }
 END_TEST
@@ -634,5 +719,6 @@ START_TEST(name_in_no_segment)
 END_TEST
 
 TEST_MAIN("relay", both_ways_and_half_closed, resets_are_mirrored, last_words_before_a_reset,
-    backpressure, megabytes_each_way, real_handshake, not_tls, hello_broken_off, hello_answered_badly,
+    backpressure, megabytes_each_way, http_one_request, http_without_an_answer, http_body_whole,
+    real_handshake, not_tls, hello_broken_off, hello_answered_badly,
     silence, no_silence, freed_at_any_time, name_in_no_segment)

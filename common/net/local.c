@@ -78,6 +78,17 @@ count(struct local *l, size_t n)
 	l->allowance -= l->allowance == SIZE_MAX ? 0 : n;
 }
 
+/* Gives the session what was read. False: not all of it. */
+static bool
+pass(struct local *l, const uint8_t *p, size_t n)
+{
+	size_t admitted = l->admit == NULL ? n : l->admit(l->arg, p, n);
+
+	session_put(l->s, p, admitted);
+	count(l, admitted);
+	return admitted == n;
+}
+
 static void
 read_some(struct local *l)
 {
@@ -104,8 +115,10 @@ read_some(struct local *l)
 			session_put_fin(l->s);
 			return;
 		}
-		session_put(l->s, buf, (size_t)n);
-		count(l, (size_t)n);
+		if (!pass(l, buf, (size_t)n)) {
+			failed(l);
+			return;
+		}
 		if ((size_t)n < sizeof(buf))
 			return;
 	}

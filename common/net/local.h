@@ -21,6 +21,9 @@ struct local {
 	/* Bytes that may still move, either way; SIZE_MAX: any number. The owner sets it
 	 * after local_start, and calls local_flush again when there is more. */
 	size_t allowance;
+	/* NULL, or how many of the n bytes that the socket says next the session is to have; if
+	 * not all, that ends it like a reset. The owner sets it after local_start. */
+	size_t (*admit)(void *arg, const uint8_t *p, size_t n);
 	uint64_t moved_bytes;
 	void (*moved)(void *arg);
 	void *arg;

@@ -28,25 +28,54 @@ unwritten(const struct splice_end *e)
 	return evbuffer_get_length(bufferevent_get_output(e->bev));
 }
 
-/* Passes on what e has said, and its end of stream once all of that is written. */
+/* How many of the bytes that e has said may pass. */
+static size_t
+admitted(struct splice *s, const struct splice_end *e, struct evbuffer *in)
+{
+	size_t n = evbuffer_get_length(in), k = n;
+
+	if (n > 0 && e == &s->end[0] && s->cfg->admit != NULL)
+		k = s->cfg->admit(s->arg, evbuffer_pullup(in, -1), n);
+	s->overran |= k < n;
+	return k;
+}
+
+/* Passes on what e has said, and its end of stream once all of that is written. settle() has
+ * to follow. */
 static void
 forward(struct splice *s, struct splice_end *e)
 {
 	struct evbuffer *in = bufferevent_get_input(e->bev);
 	struct splice_end *to = other(s, e);
-	size_t n = evbuffer_get_length(in);
+	size_t n = admitted(s, e, in);
 
 	if (n > 0 && e->passed == 0)
 		evbuffer_copyout(in, &e->first, 1);
 	e->passed += n;
-	bufferevent_write_buffer(to->bev, in);
+	evbuffer_remove_buffer(in, bufferevent_get_output(to->bev), n);
 	if (unwritten(to) > QUEUE_MAX)
 		bufferevent_disable(e->bev, EV_READ);
 	else if (e->eof && unwritten(to) == 0 && (s->connected || to == &s->end[0]))
 		shutdown(to->fd, SHUT_WR);
 }
 
-/* Ends the splice when both ends have. The last thing that its caller does with it. */
+/* e was reset, or takes nothing any more. What it had said still goes out. */
+static void
+break_off(struct splice *s, struct splice_end *e)
+{
+	struct splice_end *to = other(s, e);
+
+	if (s->broken || unwritten(to) == 0) {
+		s->cfg->over(s->arg, true);
+		return;
+	}
+	s->broken = true;
+	bufferevent_disable(e->bev, EV_READ | EV_WRITE);
+	bufferevent_disable(to->bev, EV_READ);
+}
+
+/* Ends the splice when both ends have, or end 0 must not go on. The last thing that its caller
+ * does with it. */
 static void
 settle(struct splice *s)
 {
@@ -54,10 +83,14 @@ settle(struct splice *s)
 	const struct timeval stall = { .tv_sec = s->cfg->stall_s };
 	struct splice_end *e = s->end;
 
-	if (e[0].eof && e[1].eof && unwritten(&e[0]) == 0 && unwritten(&e[1]) == 0)
+	if (s->overran) {
+		s->ended_by = s->ended_by < 0 ? 0 : s->ended_by;
+		break_off(s, &e[0]);
+	} else if (e[0].eof && e[1].eof && unwritten(&e[0]) == 0 && unwritten(&e[1]) == 0) {
 		s->cfg->over(s->arg, false);
-	else if (e[1].eof && unwritten(&e[0]) == 0 && half.tv_sec > 0)
+	} else if (e[1].eof && unwritten(&e[0]) == 0 && half.tv_sec > 0) {
 		bufferevent_set_timeouts(e[0].bev, &half, stall.tv_sec > 0 ? &stall : NULL);
+	}
 }
 
 static void
@@ -89,27 +122,13 @@ on_read(struct bufferevent *bev, void *arg)
 
 	if (s->open) {
 		forward(s, e);
+		settle(s);
 		return;
 	}
 	/* An end 1 that speaks first. (A watermark would call us again and again.) */
 	if (e == &s->end[1] && evbuffer_get_length(bufferevent_get_input(bev)) > QUEUE_LOW)
 		bufferevent_disable(bev, EV_READ);
 	s->cfg->look(s->arg);
-}
-
-/* e was reset, or takes nothing any more. What it had said still goes out. */
-static void
-break_off(struct splice *s, struct splice_end *e)
-{
-	struct splice_end *to = other(s, e);
-
-	if (s->broken || unwritten(to) == 0) {
-		s->cfg->over(s->arg, true);
-		return;
-	}
-	s->broken = true;
-	bufferevent_disable(e->bev, EV_READ | EV_WRITE);
-	bufferevent_disable(to->bev, EV_READ);
 }
 
 static void

@@ -15,6 +15,9 @@ struct splice_config {
 	size_t held_max;         /* bytes that end 0 may say before the splice is open */
 	unsigned stall_s;        /* an end that takes nothing for so long is given up; 0: never */
 	unsigned half_closed_s;  /* how long end 0 may speak on after end 1 has ended; 0: for ever */
+	/* NULL, or how many of the n bytes that end 0 says next may pass; if not all, that ends it
+	 * like a reset of end 0. */
+	size_t (*admit)(void *arg, const uint8_t *p, size_t n);
 	/* Until the splice is open: an end has said something or ended. If one has ended, this
 	 * has to open the splice, or to end it. */
 	void (*look)(void *arg);
@@ -28,6 +31,7 @@ struct splice {
 	const struct splice_config *cfg;
 	void *arg;
 	bool open, broken, connected;
+	bool overran; /* end 0 said more than may pass */
 	int ended_by; /* which end was the first to end, or to be reset; -1: none so far */
 	struct splice_end {
 		evutil_socket_t fd;

@@ -61,6 +61,58 @@ def plain_http(t):
     assert b" 405 " in curl(http(c), "-i", "-X", "DELETE", f"http://{HOST}/f9")
 
 
+@test("proxy", "plain HTTP: a target that keeps the connection gets no other target's request")
+def one_request(t):
+    net = internet(t)
+    heard, ended = [], []
+    whole = re.compile(rb"GET \S+ HTTP[^\n]+\n([^\r\n]+\r\n)*\r\n$|^POST .*the end$|"
+                       rb"^PUT .*the end\r\n0\r\n\r\n$", re.S)
+
+    def serve(s, peer):
+        """Answers each request, and never closes."""
+        del peer
+        heard.append(b"")
+        at = len(heard) - 1
+        try:
+            while data := s.recv(65536):
+                heard[at] += data
+                if whole.search(heard[at]):
+                    s.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nmine")
+        finally:
+            ended.append(at)
+    with net.lan.inside():
+        Listener(t, serve, SITE, 8080)
+    body = write(t, "body", 3000 * "a line of the body\r\n" + "the end")
+    first = f"http://{HOST}:8080/first"
+    asks = (([], b"GET /first "),
+            (["--data-binary", "@" + body], b"POST /first "),
+            (["-T", body, "-H", "Transfer-Encoding: chunked"], b"PUT /first "))
+    r = relay(t, **PORTS)
+    for strategy in ("conceal", "direct", "split"):
+        c = client(t, r, config={"default": strategy})
+        for words, line in asks:
+            n, got, log = len(ended), os.path.join(t.dir, "got"), os.path.join(t.dir, "log")
+            said = curl(http(c), "-v", "--stderr", log, "-H", "Expect:", *words, first, "--next",
+                        "-sS", "--noproxy", "", "--proxy", http(c), "-H", "Cookie: secret", "-o", got,
+                        "http://v4.target.example/f3")
+            assert said == b"mine", said
+            with open(got, "rb") as f:
+                assert digest(f.read()) == net.files["f3"], (strategy, line)
+            # It did try to use the connection again.
+            with open(log, "rb") as f:
+                assert re.search(rb"(?i)re-?using existing", f.read()), (strategy, line)
+            until(lambda n=n: len(ended) > n, "the first target hears an end")
+            assert len(heard) == len(ended) == n + 1, heard
+            assert heard[n].startswith(line) and b"secret" not in heard[n], heard[n][-500:]
+            assert whole.search(heard[n]) and b"/f3" not in heard[n], heard[n][-500:]
+        # Both at once.
+        n = len(heard)
+        s = connect(c.http)
+        s.sendall(f"GET {first} HTTP/1.1\r\n\r\nGET http://{SITE}/f3 HTTP/1.1\r\n\r\n".encode())
+        assert to_end(s).startswith(b"HTTP/1.1 403 ")
+        assert len(heard) == n, heard[n:]
+
+
 @test("proxy", "100 downloads in parallel, by SOCKS5 and by CONNECT, each with its SHA-256")
 def parallel(t):
     net = internet(t)
