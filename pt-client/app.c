@@ -56,6 +56,7 @@ app_free(struct app *a)
 	local_end(&a->local, true);
 	if (a->fd >= 0)
 		evutil_closesocket(a->fd);
+	buffer_clear(&a->early);
 	if (a->watch != NULL)
 		event_free(a->watch);
 	event_free(a->timer);
@@ -146,6 +147,8 @@ app_accept(struct app *a)
 		event_del(a->watch);
 	a->fd = -1;
 	local_start(&a->local, a->cl->base, fd, &a->s, app_moved, a);
+	a->local.ahead = a->early;
+	a->early = (struct buffer){ 0 };
 	if (a->kind == REQUEST_HTTP)
 		a->local.admit = admit;
 }
@@ -259,8 +262,7 @@ app_start(struct client *cl, struct bridge *b, const struct request *req, const 
 	a->accept = evtimer_new(cl->base, app_on_accept, a);
 	a->waiter = (struct bridge_waiter){ .turn = app_on_turn, .arg = a };
 	a->wait_ms = APP_POLL_MIN_MS;
-	if (req->n > 0)
-		session_put(&a->s, req->early, req->n);
+	buffer_add(&a->early, req->early, req->n);
 	if (bridge_warm(b, a->started_ms)) {
 		a->state = APP_FIRST;
 		app_accept(a);

@@ -38,6 +38,7 @@ struct app {
 	struct bridge *b;
 	enum app_state state;
 	evutil_socket_t fd;    /* before local has it */
+	struct buffer early;   /* what the app said with its request; then local has it */
 	struct event *watch;   /* does the app hang up before it is answered? */
 	struct event *timer;   /* FIRST_BYTES, then OPEN, then CUTOVER_WAIT */
 	struct event *linger;  /* the app is gone; how long its close is still offered */

@@ -357,7 +357,41 @@ START_TEST(admits_so_much)
 }
 END_TEST
 
+/* What was said before goes first, as there is room. */
+START_TEST(said_before)
+{
+	static uint8_t data[2 * STREAM_CREDIT_START];
+	size_t ahead = STREAM_CREDIT_START + 1000, end = STREAM_CREDIT_START;
+
+	fill_pattern(data, 0, sizeof(data));
+	start();
+	buffer_add(&l.ahead, data, ahead);
+	send_all(base, far, data + ahead, sizeof(data) - ahead);
+	shutdown(far, SHUT_WR);
+	local_flush(&l);
+	for (size_t step = 300; end < sizeof(data); step *= 2) {
+		settle(base);
+		ck_assert_uint_eq(stream_tx_end(&ses.tx), end);
+		check_pattern(buffer_data(&ses.tx.held), ses.tx.base, ses.tx.held.n);
+		ck_assert(!ses.tx.fin);
+		end = sizeof(data) - end < step ? sizeof(data) : end + step;
+		ck_assert(stream_tx_ack(&ses.tx, stream_tx_end(&ses.tx), end));
+		local_flush(&l);
+		UNTIL(base, stream_tx_end(&ses.tx) == end);
+	}
+	check_pattern(buffer_data(&ses.tx.held), ses.tx.base, ses.tx.held.n);
+	ck_assert(stream_tx_ack(&ses.tx, end, end + 1));
+	local_flush(&l);
+	UNTIL(base, ses.tx.fin);
+	stop();
+	/* It may be cut short. */
+	start();
+	buffer_add(&l.ahead, data, sizeof(data));
+	stop();
+}
+END_TEST
+
 TEST_MAIN("local", reading_stops_with_the_credit, slow_reader, half_close_by_the_peer,
     half_close_by_the_session, reset_by_the_peer, reset_while_nothing_moves,
     reset_by_the_session_costs_nothing, reset_for_what_was_sent, close_by_the_session,
-    close_behind_a_slow_reader, reads_nothing_after_close, admits_so_much)
+    close_behind_a_slow_reader, reads_nothing_after_close, admits_so_much, said_before)

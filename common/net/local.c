@@ -43,6 +43,7 @@ local_end(struct local *l, bool reset)
 	event_free(l->rd);
 	event_free(l->wr);
 	event_free(l->look);
+	buffer_clear(&l->ahead);
 	if (reset)
 		setsockopt(l->fd, SOL_SOCKET, SO_LINGER, &(struct linger){ .l_onoff = 1 },
 		    sizeof(struct linger));
@@ -78,6 +79,20 @@ count(struct local *l, size_t n)
 	l->allowance -= l->allowance == SIZE_MAX ? 0 : n;
 }
 
+static void
+put_ahead(struct local *l)
+{
+	size_t n = allowed(l, session_room(l->s));
+
+	if (n > l->ahead.n)
+		n = l->ahead.n;
+	if (n == 0)
+		return;
+	session_put(l->s, buffer_data(&l->ahead), n);
+	buffer_drain(&l->ahead, n);
+	count(l, n);
+}
+
 /* Gives the session what was read. False: not all of it. */
 static bool
 pass(struct local *l, const uint8_t *p, size_t n)
@@ -94,6 +109,9 @@ read_some(struct local *l)
 {
 	static uint8_t buf[READ_SIZE];
 
+	put_ahead(l);
+	if (l->ahead.n > 0)
+		return;
 	for (int i = 0; i < READS; i++) {
 		size_t room = allowed(l, session_room(l->s));
 		ssize_t n;
@@ -204,6 +222,7 @@ local_flush(struct local *l)
 
 	if (l->fd < 0)
 		return;
+	put_ahead(l);
 	written = write_all(l);
 	if (l->fd < 0)
 		return;

@@ -21,8 +21,11 @@ struct local {
 	/* Bytes that may still move, either way; SIZE_MAX: any number. The owner sets it
 	 * after local_start, and calls local_flush again when there is more. */
 	size_t allowance;
+	/* What the socket said before local_start: the session has it first, as it has room. Set in
+	 * the same way; freed with the socket. */
+	struct buffer ahead;
 	/* NULL, or how many of the n bytes that the socket says next the session is to have; if
-	 * not all, that ends it like a reset. The owner sets it after local_start. */
+	 * not all, that ends it like a reset. Set in the same way. */
 	size_t (*admit)(void *arg, const uint8_t *p, size_t n);
 	uint64_t moved_bytes;
 	void (*moved)(void *arg);
