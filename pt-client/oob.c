@@ -437,14 +437,6 @@ on_refresh(evutil_socket_t fd, short what, void *arg)
 }
 
 void
-oob_channel_warm(struct oob_channel *ch)
-{
-	pool_use(&ch->pool, pool_now(ch->oob), ch->parallel);
-	if (ch->gets == 0 && spare(ch) == 0)
-		send_get(ch);
-}
-
-void
 oob_channel_renew(struct oob_channel *ch)
 {
 	multi_retire(ch->multi);

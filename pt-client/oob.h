@@ -76,9 +76,6 @@ struct oob_request *oob_post(struct oob_channel *ch, const char *path, char *bod
 /* Its callback will not run. NULL is fine. */
 void oob_cancel(struct oob_request *req);
 
-/* Opens a connection ahead of need (by a GET /) unless a spare one is open or on its way.
- * Counts as use of the channel. */
-void oob_channel_warm(struct oob_channel *ch);
 /* The connections open now get no new requests; those under way go on. For a change of the
  * local network; happens by itself when a request on a reused connection times out. */
 void oob_channel_renew(struct oob_channel *ch);

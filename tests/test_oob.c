@@ -509,35 +509,6 @@ START_TEST(test_renew)
 }
 END_TEST
 
-START_TEST(test_warm)
-{
-	struct fixture fx;
-	struct answer a = { 0 };
-	struct oob_channel *ch;
-
-	fx_start(&fx, "");
-	ch = fx_channel(&fx);
-	oob_channel_warm(ch);
-	oob_channel_warm(ch);
-	fx_until_seen(&fx, "request GET / host=bridge.example:", 1);
-	fx_until_seen(&fx, "names=accept,host,user-agent", 1);
-	fx_sleep(&fx, 200);
-	oob_channel_warm(ch);
-	ck_assert_int_eq(fx_ask(&fx, ch, &a, "/echo", "x"), OOB_OK);
-	fx_until_seen(&fx, "/base/echo", 1);
-	ck_assert_int_eq(fx_seen(&fx, "tls "), 1);
-	ck_assert_int_eq(fx_seen(&fx, "GET"), 1);
-	/* The spare one is taken: warm opens another. */
-	fx_post(ch, &a, "/hold", "x");
-	fx_until_seen(&fx, "/hold", 1);
-	oob_channel_warm(ch);
-	fx_until_seen(&fx, "GET", 2);
-	ck_assert_int_eq(fx_seen(&fx, "tls "), 2);
-	free(a.body);
-	fx_stop(&fx);
-}
-END_TEST
-
 /* With the pool's clock 1000 times as fast: refreshed after 60 to 90 ms, given up after 600. */
 START_TEST(test_refresh)
 {
@@ -1060,7 +1031,6 @@ START_TEST(test_http2)
 	for (int i = 0; i < 20; i++)
 		ck_assert_int_eq(fx_ask(&fx, ch, &a, "/max", "x"), OOB_OK);
 	ck_assert_uint_eq(a.len, OOB_REPLY_MAX);
-	oob_channel_warm(ch);
 	ck_assert_int_eq(held.calls, 0);
 	ck_assert_int_eq(fx_ask(&fx, ch, &a, "/release", "x"), OOB_OK);
 	fx_until(&fx, &held.calls, 1);
@@ -1092,7 +1062,7 @@ TEST_MAIN("oob", test_target, test_target_too_long, test_pool, test_post, test_p
     test_unreachable, test_pin, test_front_addr_sni, test_reuse, test_held_poll_blocks_nothing,
     test_many,
     test_reuse_beside_polls, test_sessions_resume, test_resent_when_idle_connection_died, test_timeout,
-    test_renew, test_warm, test_refresh, test_cancel, test_cancel_inside_callback,
+    test_renew, test_refresh, test_cancel, test_cancel_inside_callback,
     test_post_inside_callback,
     test_proxies, test_proxy_refuses, test_environment, test_source_address, test_names,
     test_silent_resolver, test_http2)
