@@ -259,6 +259,23 @@ config_bad(struct config_node *in, const char *key, const char *want)
 
 /* ---- files ---- */
 
+/* A key that is given twice has just been read, up to `end`. */
+static void
+fail_twice(struct config *c, unsigned line, size_t end)
+{
+	char path[PATH_MAX_TEXT];
+	struct writer w = writer_of(path, sizeof(path) - 1);
+	size_t start = end - 1;
+
+	/* Only the quotes inside a string have a backslash before them. */
+	while (start > 1 && (c->text[start - 1] != '"' || c->text[start - 2] == '\\'))
+		start--;
+	c->text[end - 1] = '\0';
+	put_key(&w, c->text + start);
+	path[w.n] = '\0';
+	fail(c, line, path, "this key is given twice");
+}
+
 static void
 parse(struct config *c)
 {
@@ -268,6 +285,10 @@ parse(struct config *c)
 	c->json = json_loadb(c->text, c->n, JSON_REJECT_DUPLICATES, &e);
 	if (c->json != NULL)
 		return;
+	if (json_error_code(&e) == json_error_duplicate_key && e.position > 1) {
+		fail_twice(c, (unsigned)e.line, (size_t)e.position);
+		return;
+	}
 	/* What is quoted there may be a secret, and the line says where it is. */
 	near = strstr(e.text, " near ");
 	if (near != NULL)

@@ -17,87 +17,32 @@
 #define FAILED_MAX_MS 300000
 #define REDIAL_JITTER_MS 200    /* between two redials */
 
-/* ---- the line's arguments ---- */
+/* ---- what makes it ---- */
 
 static bool
-decode32(uint8_t out[32], const char *text)
+set_up(struct bridge *b, const struct pt_args *args, char error[256])
 {
-	size_t n;
-
-	return base64url_decode(out, 32, &n, text, strlen(text)) && n == 32;
-}
-
-static bool
-add_channel(struct bridge *b, const char *url, const struct pt_args *args, char error[256])
-{
-	const char *pin = pt_args_get(args, "pin");
-	uint8_t pin_bytes[32];
-	struct oob_config cfg = { .url = url, .front = pt_args_get(args, "front"),
-		.addr = pt_args_get(args, "addr"), .sni = pt_args_get(args, "sni") };
-
-	if (b->n_channels == BRIDGE_CHANNELS) {
-		snprintf(error, 256, "more than %d url arguments", BRIDGE_CHANNELS);
-		return false;
-	}
-	if (pin != NULL) {
-		if (!decode32(pin_bytes, pin)) {
-			snprintf(error, 256, "argument pin is not 43 characters of base64url");
-			return false;
-		}
-		cfg.pin = pin_bytes;
-	}
-	b->channels[b->n_channels].oob = oob_channel_new(b->cl->oob, &cfg, error);
-	return b->channels[b->n_channels++].oob != NULL;
-}
-
-static bool
-add_channels(struct bridge *b, const struct pt_args *args, char error[256])
-{
-	char at[ADDRESS_TEXT_MAX], url[ADDRESS_TEXT_MAX + 8];
-	const char *key, *value;
-	size_t pos = 0;
-
-	while (pt_args_next(args, &pos, &key, &value))
-		if (strcmp(key, "url") == 0 && !add_channel(b, value, args, error))
-			return false;
-	if (b->n_channels > 0)
-		return true;
-	address_text(at, &b->line_addr, address_port(&b->line_addr));
-	snprintf(url, sizeof(url), "https://%s", at);
-	return add_channel(b, url, args, error);
-}
-
-static bool
-read_args(struct bridge *b, const struct pt_args *args, char error[256])
-{
-	const char *key = pt_args_get(args, "key"), *base = pt_args_get(args, "base");
-	const char *redial = pt_args_get(args, "redial");
-	char *end = NULL;
+	struct bridge_args a;
+	const char *want = bridge_args_read(&a, &b->line_addr, args);
 	char derived[MSG_PATH_LEN + 1];
 
-	if (key == NULL || !decode32(b->key, key)) {
-		snprintf(error, 256, key == NULL ? "the bridge line has no key= argument" :
-		    "argument key is not 43 characters of base64url");
+	if (want != NULL) {
+		snprintf(error, 256, "expected %s", want);
 		return false;
 	}
-	if (base != NULL && !msg_base_ok(base)) {
-		snprintf(error, 256, "argument base is not a path such as /api");
-		return false;
-	}
-	b->redial_s = BRIDGE_REDIAL_S;
-	if (redial != NULL) {
-		unsigned long v = strtoul(redial, &end, 10);
-
-		if (redial[0] < '0' || redial[0] > '9' || *end != '\0' || v > 86400) {
-			snprintf(error, 256, "argument redial is not a number of seconds");
-			return false;
-		}
-		b->redial_s = (uint32_t)v;
-	}
+	memcpy(b->key, a.key, sizeof(b->key));
 	msg_base_path(derived, b->key);
-	b->base = mem_strdup(base != NULL ? base : derived);
+	b->base = mem_strdup(a.base != NULL ? a.base : derived);
+	b->redial_s = a.redial_s;
 	pad_scheme_init(&b->pad, b->key);
-	return add_channels(b, args, error);
+	for (; b->n_channels < a.n_channels; b->n_channels++) {
+		struct oob_channel *ch = oob_channel_new(b->cl->oob, &a.channels[b->n_channels], error);
+
+		if (ch == NULL)
+			return false;
+		b->channels[b->n_channels].oob = ch;
+	}
+	return true;
 }
 
 static char *
@@ -156,7 +101,7 @@ bridge_get(struct client *cl, const struct sockaddr_storage *addr, const struct 
 	b->n_direct = 1;
 	TAILQ_INIT(&b->waiters);
 	b->redial = evtimer_new(cl->base, on_redial, b);
-	if (!read_args(b, args, error)) {
+	if (!set_up(b, args, error)) {
 		bridge_free(b);
 		return NULL;
 	}

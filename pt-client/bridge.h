@@ -9,12 +9,10 @@
 
 #include "common/frame.h"
 #include "common/message.h"
-#include "common/pt_args.h"
+#include "pt-client/bridge_args.h"
 #include "pt-client/client.h"
 
-#define BRIDGE_CHANNELS 8
-#define BRIDGE_DIALS 8          /* direct dials pending at once */
-#define BRIDGE_REDIAL_S 180     /* an address rests this long after a reset */
+#define BRIDGE_DIALS 8 /* direct dials pending at once */
 
 struct bridge_address {
 	struct sockaddr_storage addr;
@@ -60,7 +58,7 @@ struct bridge {
 };
 
 /* The bridge at addr with the arguments of its line: a known one, or a new one. NULL: error
- * says what is wrong with the arguments. Give it back with bridge_release. */
+ * says what is wrong. Give it back with bridge_release. */
 struct bridge *bridge_get(struct client *cl, const struct sockaddr_storage *addr,
     const struct pt_args *args, char error[256]);
 void bridge_release(struct bridge *b);

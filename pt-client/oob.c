@@ -527,8 +527,11 @@ oob_channel_new(struct oob *oob, const struct oob_config *cfg, char error[256])
 	ch->deliver = event_new(oob->base, -1, 0, on_deliver, ch);
 	ch->refresh = evtimer_new(oob->base, on_refresh, ch);
 	assert(ch->deliver != NULL && ch->refresh != NULL);
-	if (oob_target_init(&ch->target, cfg, error) != 0)
+	bad = oob_target_init(&ch->target, cfg);
+	if (bad != NULL) {
+		snprintf(error, 256, "expected %s", bad);
 		goto fail;
+	}
 	bad = cannot_work(ch);
 	if (bad != NULL) {
 		snprintf(error, 256, "%s", bad);

@@ -120,50 +120,49 @@ parse_url(struct endpoint *e, const char **prefix, size_t *len, const char *s)
 	return true;
 }
 
+/* What was expected, or NULL. */
 static const char *
 read_words(struct endpoint *url, struct endpoint *name, struct endpoint *dial, const char **prefix,
     size_t *len, const struct oob_config *cfg)
 {
 	if (cfg->url == NULL || !parse_url(url, prefix, len, cfg->url))
-		return "url is not https://host[:port][/prefix]";
+		return "a bridge line whose url= is https://host[:port][/prefix]";
 	*name = *url;
 	if (cfg->front != NULL) {
 		if (cfg->sni != NULL)
-			return "front and sni exclude each other";
+			return "a bridge line with front= or sni=, not both";
 		if (!parse_endpoint(name, cfg->front, strlen(cfg->front)))
-			return "front is not host[:port]";
+			return "a bridge line whose front= is host[:port]";
 	}
 	*dial = *name;
 	if (cfg->sni != NULL) {
 		if (url->kind == NAME)
-			return "sni needs a url with an IP address";
+			return "a bridge line with sni= only where url= has an IP address";
 		if (!parse_endpoint(name, cfg->sni, strlen(cfg->sni)) || name->kind != NAME ||
 		    name->port != 0)
-			return "sni is not a host name";
+			return "a bridge line whose sni= is a host name";
 		name->port = url->port;
 	}
 	if (cfg->addr != NULL) {
 		if (!parse_addr(dial, cfg->addr))
-			return "addr is not an IP address with or without a port";
+			return "a bridge line whose addr= is an IP address, with or without a port";
 		if (dial->port == 0)
 			dial->port = name->port;
 	}
 	return NULL;
 }
 
-int
-oob_target_init(struct oob_target *t, const struct oob_config *cfg, char error[256])
+const char *
+oob_target_init(struct oob_target *t, const struct oob_config *cfg)
 {
 	struct endpoint url, name, dial;
-	const char *prefix, *bad;
+	const char *prefix, *want;
 	size_t len;
 
 	*t = (struct oob_target){ .origin = NULL };
-	bad = read_words(&url, &name, &dial, &prefix, &len, cfg);
-	if (bad != NULL) {
-		snprintf(error, 256, "%s", bad);
-		return -1;
-	}
+	want = read_words(&url, &name, &dial, &prefix, &len, cfg);
+	if (want != NULL)
+		return want;
 	t->origin = mem_printf("https://%s:%u", name.host, name.port ? name.port : 443);
 	t->prefix = mem_printf("%.*s", (int)len, prefix);
 	if (cfg->front != NULL || cfg->sni != NULL)
@@ -173,7 +172,7 @@ oob_target_init(struct oob_target *t, const struct oob_config *cfg, char error[2
 		t->connect_to = mem_printf("%s:%u", dial.host, dial.port ? dial.port : 443);
 	t->dial_ip = dial.kind != NAME;
 	t->dial_ipv6 = dial.kind == IPV6;
-	return 0;
+	return NULL;
 }
 
 void

@@ -16,8 +16,8 @@ struct oob_target {
 	bool dial_ip, dial_ipv6; /* what is connected to is no name */
 };
 
-/* 0, or -1 with a reason; cleared then. cfg's pin is not looked at. */
-int oob_target_init(struct oob_target *t, const struct oob_config *cfg, char error[256]);
+/* NULL; or what was expected (static), and t is cleared. cfg's pin is not looked at. */
+const char *oob_target_init(struct oob_target *t, const struct oob_config *cfg);
 void oob_target_clear(struct oob_target *t);
 
 #endif

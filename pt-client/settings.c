@@ -9,11 +9,13 @@
 #include "common/address.h"
 #include "common/mem.h"
 #include "common/message.h"
+#include "pt-client/bridge_args.h"
 
 #define LINE_MAX_BYTES 4096
 
 #define WANT_LISTENER "socks5://, http:// or mixed://, then perhaps user:password@, then an IP " \
 	"address and port, such as socks5://127.0.0.1:1080"
+#define WANT_BRIDGE "a bridge line such as sultry 192.0.2.10:443 key=... pin=..."
 #define WANT_PROXY "a proxy such as socks5://127.0.0.1:9050"
 #define WANT_STRATEGY "conceal, split, direct, block or auto"
 #define WANT_FIRST "conceal, split or direct"
@@ -204,48 +206,61 @@ read_args(struct pt_args *args, const char *line)
 	return args->text.n > 0;
 }
 
-bool
-client_bridge_parse(struct client_bridge *b, const char *line, const char **why)
+/* The words before the arguments; *line moves behind them. */
+static const char *
+read_address(struct client_bridge *b, const char **line)
 {
 	const char *w;
-	size_t n, len = strlen(line);
+	size_t n;
 
-	*why = "a bridge line such as sultry 192.0.2.10:443 key=... pin=...";
+	w = word(line, &n);
+	if (n == 6 && strncasecmp(w, "Bridge", n) == 0)
+		w = word(line, &n);
+	if (n != 6 || memcmp(w, "sultry", n) != 0)
+		return WANT_BRIDGE;
+	w = word(line, &n);
+	if (n == 0 || !address_parse_endpoint(&b->addr, w, n, false, 1))
+		return "an IP address and port behind \"sultry\" in a bridge line";
+	w = *line + strspn(*line, " \t");
+	if (is_fingerprint(w, strcspn(w, " \t")))
+		word(line, &n);
+	return NULL;
+}
+
+const char *
+client_bridge_parse(struct client_bridge *b, const char *line)
+{
+	struct bridge_args known;
+	size_t len = strlen(line);
+	const char *want;
+
 	if (len > LINE_MAX_BYTES)
-		return false;
+		return WANT_BRIDGE;
 	for (size_t i = 0; i < len; i++)
 		if (line[i] != '\t' && (line[i] < ' ' || line[i] > '~'))
-			return false;
-	w = word(&line, &n);
-	if (n == 6 && strncasecmp(w, "Bridge", n) == 0)
-		w = word(&line, &n);
-	if (n != 6 || memcmp(w, "sultry", n) != 0)
-		return false;
-	*why = "an IP address and port behind \"sultry\" in a bridge line";
-	w = word(&line, &n);
-	if (n == 0 || !address_parse_endpoint(&b->addr, w, n, false, 1))
-		return false;
-	w = line;
-	if (is_fingerprint(w + strspn(w, " \t"), strcspn(w + strspn(w, " \t"), " \t")))
-		word(&line, &n);
-	*why = "arguments such as key=... at the end of a bridge line";
+			return WANT_BRIDGE;
+	want = read_address(b, &line);
+	if (want != NULL)
+		return want;
 	if (read_args(&b->args, line))
-		return true;
-	pt_args_clear(&b->args);
-	return false;
+		want = bridge_args_read(&known, &b->addr, &b->args);
+	else
+		want = "arguments such as key=... at the end of a bridge line";
+	if (want != NULL)
+		pt_args_clear(&b->args);
+	return want;
 }
 
 static const char *
 add_bridge(struct client_settings *s, const char *line)
 {
-	const char *why;
+	const char *want;
 
 	if (s->n_bridges == CLIENT_BRIDGES)
 		return "no more than 16 bridges";
-	if (!client_bridge_parse(&s->bridges[s->n_bridges], line, &why))
-		return why;
-	s->n_bridges++;
-	return NULL;
+	want = client_bridge_parse(&s->bridges[s->n_bridges], line);
+	s->n_bridges += want == NULL;
+	return want;
 }
 
 /* ---- the file ---- */

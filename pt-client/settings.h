@@ -63,7 +63,7 @@ int client_settings_read(struct client_settings *s, int argc, char **argv,
 void client_settings_clear(struct client_settings *s);
 
 /* "sultry 192.0.2.10:443 key=... pin=...", as in torrc: with or without "Bridge" before it and
- * a fingerprint behind the address. b: zeroed. False: *why (static) says what is wrong. */
-bool client_bridge_parse(struct client_bridge *b, const char *line, const char **why);
+ * a fingerprint behind the address. b: zeroed. NULL, or what was expected (static). */
+const char *client_bridge_parse(struct client_bridge *b, const char *line);
 
 #endif

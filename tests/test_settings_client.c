@@ -10,6 +10,7 @@
 #define KEY_TEXT "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 #define KEY "key=" KEY_TEXT
 #define LINE "sultry 192.0.2.10:443 " KEY
+#define U " url=https://a.example"
 #define SOCKS "socks5://127.0.0.1:1080"
 #define BASE "--listen", SOCKS, "--bridge", LINE
 
@@ -161,6 +162,8 @@ START_TEST(flags_bad)
 	BAD("a word without a flag; see --help", BASE, "managed");
 	BAD("a word without a flag; see --help", "");
 	BAD("--token: expected a value", BASE, "--token");
+	BAD("--bridge: expected a bridge line whose key= is 43 characters of base64url", "--listen", SOCKS,
+	    "--bridge", "sultry 192.0.2.10:443 key=secret");
 	BAD("--help: expected no value", "--help=me");
 	BAD("--token: expected 16 to 64 characters of printable ASCII", BASE, "--token", "0123456789abcde");
 	BAD("--token: expected 16 to 64 characters of printable ASCII", BASE, "--token", "0123456789\tabcdef");
@@ -224,14 +227,31 @@ START_TEST(bridge_lines)
 		    "arguments such as key=... at the end of a bridge line" },
 		{ LINE " pin", "arguments such as key=... at the end of a bridge line" },
 		{ LINE " =pin", "arguments such as key=... at the end of a bridge line" },
+		{ "sultry 192.0.2.10:443 k=v", "a bridge line whose key= is 43 characters of base64url" },
+		{ "sultry 192.0.2.10:443 key=short", "a bridge line whose key= is 43 characters of base64url" },
+		{ LINE "A", "a bridge line whose key= is 43 characters of base64url" },
+		{ LINE " pin=x", "a bridge line whose pin= is 43 characters of base64url" },
+		{ LINE " base=api", "a bridge line whose base= starts with a slash" },
+		{ LINE " redial=", "a bridge line whose redial= is a number of seconds up to 86400" },
+		{ LINE " redial=86401", "a bridge line whose redial= is a number of seconds up to 86400" },
+		{ LINE " url=http://a.example", "a bridge line whose url= is https://host[:port][/prefix]" },
+		{ LINE " url=https://a.example url=", "a bridge line whose url= is https://host[:port][/prefix]" },
+		{ LINE U U U U U U U U U, "a bridge line with url= at most 8 times" },
+		{ LINE " front=a/b", "a bridge line whose front= is host[:port]" },
+		{ LINE " front=a sni=b", "a bridge line with front= or sni=, not both" },
+		{ LINE " sni=192.0.2.1", "a bridge line whose sni= is a host name" },
+		{ LINE U " sni=b", "a bridge line with sni= only where url= has an IP address" },
+		{ LINE " addr=a", "a bridge line whose addr= is an IP address, with or without a port" },
 	};
+	static const char start[] = "sultry [2001:db8::1]:443 " KEY " k=v=";
 	char line[5000];
 	const char *why;
 
 	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
 		struct client_bridge b = { 0 };
 
-		ck_assert_msg(client_bridge_parse(&b, good[i], &why), "%s: %s", good[i], why);
+		why = client_bridge_parse(&b, good[i]);
+		ck_assert_msg(why == NULL, "%s: %s", good[i], why);
 		check_addr(&b.addr, "192.0.2.10:443");
 		ck_assert_str_eq(pt_args_get(&b.args, "key"), KEY_TEXT);
 		pt_args_clear(&b.args);
@@ -239,8 +259,7 @@ START_TEST(bridge_lines)
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		struct client_bridge b = { 0 };
 
-		ck_assert_msg(!client_bridge_parse(&b, bad[i].line, &why), "%s", bad[i].line);
-		ck_assert_str_eq(why, bad[i].why);
+		ck_assert_pstr_eq(client_bridge_parse(&b, bad[i].line), bad[i].why);
 		ck_assert_uint_eq(b.args.text.n, 0);
 	}
 	for (size_t n = 4096; n <= 4097; n++) {
@@ -248,11 +267,11 @@ START_TEST(bridge_lines)
 
 		memset(line, 'x', n);
 		line[n] = '\0';
-		memcpy(line, "sultry [2001:db8::1]:443 k=v=", 29);
-		ck_assert_int_eq(client_bridge_parse(&b, line, &why), n == 4096);
+		memcpy(line, start, strlen(start));
+		ck_assert_int_eq(client_bridge_parse(&b, line) == NULL, n == 4096);
 		if (n == 4096) {
 			check_addr(&b.addr, "[2001:db8::1]:443");
-			ck_assert_uint_eq(strlen(pt_args_get(&b.args, "k")), 4096 - 27);
+			ck_assert_uint_eq(strlen(pt_args_get(&b.args, "k")), 4096 - strlen(start) + 2);
 		}
 		pt_args_clear(&b.args);
 	}
@@ -306,6 +325,9 @@ START_TEST(file_bad)
 	check_file("{\"bridges\": [1]}", ":1: bridges[0]: expected a string, not a number");
 	check_file("{\"bridges\": [\"sultry 1:1 k=v\"]}",
 	    ":1: bridges[0]: expected an IP address and port behind \"sultry\" in a bridge line");
+	check_file("{\"bridges\": [\"" LINE "\",\n\"" LINE " pin=secret\"]}",
+	    ":2: bridges[1]: expected a bridge line whose pin= is 43 characters of base64url");
+	check_file("{\"log\": \"debug\",\n\"log\": \"debug\"}", ":2: log: this key is given twice");
 	check_file("{\"default\": \"none\"}",
 	    ":1: default: expected conceal, split, direct, block or auto");
 	check_file("{\"auto_first\": \"auto\"}", ":1: auto_first: expected conceal, split or direct");

@@ -29,7 +29,7 @@ def check(t, role, settings):
 
 def wrong(t, role, settings, line, key, expected):
     status, out, error = check(t, role, settings)
-    assert status != 0 and not out, (settings, status, out)
+    assert status == 64 and not out, (settings, status, out)
     start = re.escape(f"sultry-{role}: {t.dir}/settings.json:{line}: {key}")
     assert re.fullmatch(f"{start}.*{expected}.*\n", error), f"{settings}: {error}"
     assert SECRET not in error, error
@@ -80,6 +80,9 @@ def client(t):
             ("listen", [f"http://me:{SECRET}@127.0.0.1"], "listen[0]", "an IP address and port"),
             ("bridges", ["obfs4 1.2.3.4:1 key=x"], "bridges[0]", "a bridge line"),
             ("bridges", ["sultry bridge.example:443 key=x"], "bridges[0]", "an IP address and"),
+            ("bridges", [BRIDGE, BRIDGE.replace("key=A", "key=")], "bridges[1]", "whose key= is 43"),
+            ("bridges", [BRIDGE + SECRET], "bridges[0]", "whose pin= is 43"),
+            ("bridges", [BRIDGE + " url=" + SECRET], "bridges[0]", "whose url= is https://"),
             ("rules", [{"strategy": "hide"}], "rules[0].strategy", "conceal, split, direct,"),
             ("rules", [{"strategy": "split", "ports": [70000]}], "rules[0].ports[0]", "a whole"),
             ("rules", [{"strategy": "split", "host": ["x"]}], "rules[0].host", "hosts"),
@@ -100,6 +103,7 @@ def flags(t):
             (("--listen", "socks5://127.0.0.1:0"), "no bridge"),
             (("--bridge", BRIDGE), "nothing to listen on"),
             (("--bridge", "nonsense", "--listen", "socks5://127.0.0.1:0"), "--bridge: expected"),
+            (("--bridge", BRIDGE + SECRET), "--bridge: expected a bridge line whose pin= is 43"),
             (("--listen", f"http://a:{SECRET}@x:1", "--bridge", BRIDGE), "--listen: expected"),
             (("--token", SECRET + "\n", "--bridge", BRIDGE), "--token: expected 16 to 64"),
             (("--tokn", SECRET), "unknown flag --tokn"),
