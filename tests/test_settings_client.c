@@ -231,7 +231,7 @@ START_TEST(bridge_lines)
 		{ "sultry 192.0.2.10:443 key=short", "a bridge line whose key= is 43 characters of base64url" },
 		{ LINE "A", "a bridge line whose key= is 43 characters of base64url" },
 		{ LINE " pin=x", "a bridge line whose pin= is 43 characters of base64url" },
-		{ LINE " base=api", "a bridge line whose base= starts with a slash" },
+		{ LINE " base=api", "a bridge line whose base= is a path such as /api" },
 		{ LINE " redial=", "a bridge line whose redial= is a number of seconds up to 86400" },
 		{ LINE " redial=86401", "a bridge line whose redial= is a number of seconds up to 86400" },
 		{ LINE " url=http://a.example", "a bridge line whose url= is https://host[:port][/prefix]" },
