@@ -201,11 +201,30 @@ bridge_rtt_ms(const struct bridge *b)
 
 /* ---- direct addresses ---- */
 
-/* Both on this machine, or both in some local network. */
+/* A dial to it ends on this machine; one to the unspecified address does so, too. */
 static bool
-same_kind(const struct sockaddr_storage *a, const struct sockaddr_storage *b)
+is_here(const struct sockaddr_storage *a)
 {
-	return !address_is_public(b) && address_is_loopback(a) == address_is_loopback(b);
+	static const struct in6_addr any;
+
+	if (a->ss_family == AF_INET6)
+		return address_is_loopback(a) ||
+		    memcmp(&((const struct sockaddr_in6 *)a)->sin6_addr, &any, sizeof(any)) == 0;
+	return address_is_loopback(a) || ((const struct sockaddr_in *)a)->sin_addr.s_addr == 0;
+}
+
+bool
+bridge_may_lead_to(const struct bridge *b, const struct sockaddr_storage *addr)
+{
+	struct sockaddr_storage a, line;
+
+	if (address_is_public(addr))
+		return true;
+	/* Dialled is the IPv4 address inside a mapped one. */
+	return !address_is_public(&b->line_addr) &&
+	    address_copy(&a, (const struct sockaddr *)addr, address_len(addr)) &&
+	    address_copy(&line, (const struct sockaddr *)&b->line_addr, address_len(&b->line_addr)) &&
+	    is_here(&a) == is_here(&line);
 }
 
 /* The address, with what is known of it already. */
@@ -227,9 +246,7 @@ bridge_named(struct bridge *b, const struct msg_address *a, unsigned n)
 	for (unsigned i = 0; i < n; i++) {
 		struct sockaddr_storage ss;
 
-		/* A hostile bridge must not make us dial into our own network. */
-		if (address_parse(&ss, a[i].address, a[i].port) &&
-		    (address_is_public(&ss) || same_kind(&ss, &b->line_addr)))
+		if (address_parse(&ss, a[i].address, a[i].port) && bridge_may_lead_to(b, &ss))
 			named[count++] = known(b, &ss);
 	}
 	if (count == 0)

@@ -79,6 +79,9 @@ struct oob_channel *bridge_channel(struct bridge *b, uint64_t now_ms);
 void bridge_channel_result(struct bridge *b, const struct oob_channel *ch, bool ok, uint64_t now_ms);
 unsigned bridge_rtt_ms(const struct bridge *b);
 
+/* Whether an address that b told may be dialled: a public one, or one of the kind that its line
+ * has, this machine or a local network. A hostile bridge must not lead us into our own network. */
+bool bridge_may_lead_to(const struct bridge *b, const struct sockaddr_storage *addr);
 /* The addresses that `opened` named; where none may be dialled, the line's own. */
 void bridge_named(struct bridge *b, const struct msg_address *a, unsigned n);
 /* The first direct address that does not rest; NULL: none, or enough dials pending. */

@@ -145,16 +145,28 @@ fail(struct lookup *l, enum msg_error error, const char *why)
 static void
 take_reply(struct lookup *l, const struct msg_reply *m)
 {
+	unsigned kept_out = 0;
+
 	if (m->op == REPLY_ERROR) {
 		fail(l, m->error, msg_error_name(m->error));
 		return;
 	}
-	for (unsigned i = 0; m->op == REPLY_RESOLVED && i < m->n_addresses; i++)
-		if (address_parse(&l->answer.addresses[l->answer.n], m->addresses[i], 0))
+	for (unsigned i = 0; m->op == REPLY_RESOLVED && i < m->n_addresses; i++) {
+		struct sockaddr_storage *a = &l->answer.addresses[l->answer.n];
+
+		if (!address_parse(a, m->addresses[i], 0))
+			continue;
+		if (bridge_may_lead_to(l->b, a))
 			l->answer.n++;
+		else
+			kept_out++;
+	}
 	l->answer.ttl = m->ttl;
 	if (l->answer.n == 0) {
-		fail(l, ERR_DNS_FAILED, "the name has no address");
+		if (kept_out > 0)
+			fail(l, ERR_TARGET_DENIED, "the bridge gives a name addresses that are not public");
+		else
+			fail(l, ERR_DNS_FAILED, "the name has no address");
 		return;
 	}
 	remember(l->cache, l->host, &l->answer, local_now());

@@ -22,8 +22,9 @@ typedef void lookup_done(void *arg, const struct lookup_answer *answer);
 struct lookup_cache *lookup_cache_new(void);
 void lookup_cache_free(struct lookup_cache *c);
 
-/* Asks b, on behalf of token ("": nobody), unless the cache knows. host may be a literal
- * address, which answers for itself. Takes a reference of its own to b. Never calls back
+/* Asks b, on behalf of token ("": nobody), unless the cache knows. Addresses to which b may not
+ * lead us (pt-client/bridge.h) are left out; if no other is there, the error is
+ * ERR_TARGET_DENIED. host may be a literal address, which answers for itself. Takes a reference of its own to b. Never calls back
  * before it has returned. */
 struct lookup *lookup_start(struct lookup_cache *c, struct bridge *b, const char *host,
     const char *token, lookup_done *done, void *arg);

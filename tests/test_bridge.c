@@ -266,6 +266,41 @@ START_TEST(named_addresses)
 }
 END_TEST
 
+/* A bridge in a local network may lead to its neighbours, and not to this machine, whatever the
+ * address is dressed as; one on this machine the other way round. */
+START_TEST(where_a_bridge_may_lead)
+{
+	static const char *const here[] = { "127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", "0.0.0.0",
+		"::", "::ffff:0.0.0.0" };
+	static const char *const near[] = { "10.0.0.1", "192.168.1.1", "::ffff:10.0.0.1", "fd00::1",
+		"64:ff9b::a00:1" };
+	static const struct { const char *line; bool here, near; } cases[] = {
+		{ "192.0.2.1", false, false }, { "2001:db8::1", false, false },
+		{ "10.0.0.9", false, true }, { "fd00::9", false, true }, { "::ffff:10.0.0.9", false, true },
+		{ "127.0.0.1", true, false }, { "::1", true, false }, { "::ffff:127.0.0.1", true, false },
+	};
+
+	start();
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct bridge *b = must_get(cases[i].line, KEY);
+		struct sockaddr_storage a = address("1.1.1.1", 443);
+
+		ck_assert(bridge_may_lead_to(b, &a));
+		for (size_t k = 0; k < sizeof(here) / sizeof(here[0]); k++) {
+			a = address(here[k], 443);
+			ck_assert_msg(bridge_may_lead_to(b, &a) == cases[i].here, "%s: %s",
+			    cases[i].line, here[k]);
+		}
+		for (size_t k = 0; k < sizeof(near) / sizeof(near[0]); k++) {
+			a = address(near[k], 443);
+			ck_assert_msg(bridge_may_lead_to(b, &a) == cases[i].near, "%s: %s",
+			    cases[i].line, near[k]);
+		}
+	}
+	stop();
+}
+END_TEST
+
 START_TEST(resting)
 {
 	const uint64_t rest = BRIDGE_REDIAL_S * 1000;
@@ -298,4 +333,4 @@ START_TEST(resting)
 END_TEST
 
 TEST_MAIN("bridge", good_lines, bad_lines, too_many_urls, shared_and_kept, warm,
-    channels, named_addresses, resting)
+    channels, named_addresses, where_a_bridge_may_lead, resting)

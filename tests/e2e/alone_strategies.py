@@ -6,7 +6,7 @@ import re
 import socket
 
 from alone_kit import (BARRED, CENSORED, CLOSED, HOST, MUTE, OWN, PRIVATE, SITE, SITE6, Lan, Wire,
-                       client, curl, digest, http, internet, relay, socks5)
+                       client, curl, digest, http, internet, relay, resolve, socks5)
 from pt_kit import connect, exactly, read_reply, request, run, test, to_end
 from pt_peers import Listener
 from pt_peers import relay as pass_on
@@ -122,6 +122,29 @@ def split_others(t):
             assert got == (rep, status), (host, got)
         wire.stop()
     assert PRIVATE not in {s.to[0] for s in wire.tcp}
+
+
+@test("split", "a relay cannot lead the client into its own network; the app itself may go there")
+def split_led(t):
+    internet(t)
+    # To the client, one that allows such targets is a hostile one.
+    r = relay(t, allow=[{"networks": ["0.0.0.0/1", "128.0.0.0/1", "::/1", "8000::/1"]}])
+    lan = Lan(t)
+    with lan.inside():
+        c = client(t, r, config={"default": "split"})
+        wire, loopback = Wire(t, "far"), Wire(t, "lo")
+        for host in ("private.example", "loop.example", "mapped.example", "unique.example",
+                     "nat64.example"):
+            got = rep_of(c.socks, host, 443), status_of(c.http, host, 443)
+            assert got == (2, 403), (host, got)
+            assert not resolve(r, host, status=1), host
+        # Of several addresses the others serve.
+        assert curl(socks5(c), "https://mixed.example/index.html") == b"the site\n"
+        for w in (wire, loopback):
+            w.stop()
+            assert PRIVATE not in {s.to[0] for s in w.tcp}
+        assert not [s for s in loopback.tcp if s.to[1] == 443 or s.source[1] == 443]
+        assert curl(http(c), f"http://{PRIVATE}/index.html") == b"the site\n"
 
 
 @test("direct", "the name goes whole and straight; nothing of it to the relay")
