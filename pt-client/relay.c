@@ -7,11 +7,15 @@
 
 #include "common/mem.h"
 #include "common/net/splice.h"
+#include "common/tls_hello.h"
 #include "pt-client/split.h"
 
+#define ANSWER_MAX 16384 /* bytes of a target's answer that are held to read it */
+
 enum state {
-	LISTENING, /* is it a ClientHello? Nothing has been sent */
+	LISTENING, /* is it a ClientHello? It is held back */
 	CUTTING,   /* the segments of one are being sent */
+	AWAITING,  /* one has been sent; the target may ask for a second */
 	FLOWING,
 	OVER       /* the sockets are closed */
 };
@@ -23,15 +27,25 @@ struct relay {
 	struct split split;
 	size_t sent;          /* of its bytes */
 	unsigned segment;     /* the one being sent */
-	struct event *turn;   /* time to send a segment */
+	unsigned hellos;      /* that were cut */
+	size_t left;          /* AWAITING: bytes of the app's record that has begun to pass */
+	uint8_t first;        /* byte of the app, if `up` > 0 */
+	struct event *turn;   /* time to send more */
 	struct event *clock;  /* what is between the target's answer and RELAY_SILENT */
 	struct timeval answer;
-	bool asked;           /* the app had spoken when the clock last struck */
+	bool asked;           /* the app's hello was on its way when the clock last struck */
 	enum relay_end end;
 	uint64_t up;          /* bytes that did not pass through the splice */
 	void (*done)(void *arg, const struct relay_report *report);
 	void *arg;
 };
+
+/* Does the app, as far as its first byte tells? Then the target has to answer at once. */
+static bool
+speaks_tls(const struct relay *r)
+{
+	return (r->up > 0 ? r->first : r->splice.end[0].first) == TLS_HANDSHAKE;
+}
 
 void
 relay_look(const struct relay *r, struct relay_report *report)
@@ -42,9 +56,9 @@ relay_look(const struct relay *r, struct relay_report *report)
 		.end = r->end,
 		.up = r->up + r->splice.end[0].passed,
 		.down = target->passed,
-		.cut = r->split.n_cuts > 0,
+		.cut = r->hellos > 0,
 	};
-	report->answered = report->down > 0 && (!report->cut || target->first == TLS_HANDSHAKE);
+	report->answered = report->down > 0 && (!speaks_tls(r) || target->first == TLS_HANDSHAKE);
 	report->failed = report->up > 0 && !report->answered &&
 	    (r->end == RELAY_SILENT || r->splice.ended_by == 1);
 }
@@ -90,42 +104,29 @@ flow(struct relay *r)
 
 	r->split.bytes = (struct buffer){ 0 };
 	r->state = FLOWING;
+	event_del(r->turn);
 	splice_open(&r->splice, buffer_data(&rest) + sent, rest.n - sent);
 	buffer_clear(&rest);
 }
 
-/* MSG_EOR ends a segment: the kernel puts nothing behind these bytes in one, not even when it
- * has to send them again. So there is nothing to be waited for between two of them. */
+/* The target took less than it was given: for now, or for good. The last thing done with r. */
 static void
-on_turn(evutil_socket_t fd, short what, void *arg)
+not_sent(struct relay *r)
 {
-	struct relay *r = arg;
-	struct split *s = &r->split;
-
-	(void)what;
-	while (r->segment < s->n_cuts) {
-		size_t n = s->cuts[r->segment] - r->sent;
-		ssize_t w = send(fd, buffer_data(&s->bytes) + r->sent, n, MSG_EOR | MSG_NOSIGNAL);
-
-		if (w < 0 && (errno == EAGAIN || errno == EINTR)) {
-			event_add(r->turn, NULL);
-			return;
-		}
-		if (w < 0) {
-			r->splice.ended_by = 1;
-			finish(r, RELAY_RESET);
-			return;
-		}
-		r->sent += (size_t)w;
-		r->segment += (size_t)w == n;
+	if (errno == EAGAIN || errno == EINTR) {
+		splice_read_end0(&r->splice, false);
+		event_add(r->turn, NULL);
+		return;
 	}
-	flow(r);
+	r->splice.ended_by = 1;
+	finish(r, RELAY_RESET);
 }
 
 static void
 decided(struct relay *r)
 {
 	r->state = CUTTING;
+	r->hellos += r->split.n_cuts > 0;
 	event_active(r->turn, EV_WRITE, 1);
 }
 
@@ -133,17 +134,18 @@ decided(struct relay *r)
 static void
 listen_to(struct relay *r, const uint8_t *p, size_t n)
 {
+	if (r->up == 0)
+		r->first = p[0];
 	r->up += n;
 	if (split_feed(&r->split, p, n) != SPLIT_MORE)
 		decided(r);
 }
 
 static void
-on_look(void *arg)
+listen_on(struct relay *r)
 {
-	struct relay *r = arg;
 	const struct splice_end *app = &r->splice.end[0], *target = &r->splice.end[1];
-	struct evbuffer *held = splice_held(&r->splice);
+	struct evbuffer *held = splice_held(&r->splice, 0);
 	uint8_t buf[4096];
 	int n;
 
@@ -151,7 +153,7 @@ on_look(void *arg)
 		listen_to(r, buf, (size_t)n);
 	if (r->state != LISTENING)
 		return;
-	if (target->eof) {
+	if (target->eof && !target->open) {
 		/* It hung up on part of a hello: the rest must not follow it in one piece. */
 		finish(r, RELAY_DONE);
 	} else if (app->eof || r->split.bytes.n == 0) {
@@ -159,6 +161,155 @@ on_look(void *arg)
 		split_end(&r->split);
 		decided(r);
 	}
+}
+
+/* ---- a second hello ---- */
+
+enum answer { ANSWER_PART, ANSWER_RETRY, ANSWER_OTHER };
+
+/* Does the target ask for a second hello (RFC 8446 section 4.1.4)? What is too long to be read
+ * whole may do so. */
+static enum answer
+answer_of(const struct relay *r)
+{
+	struct evbuffer *held = splice_held(&r->splice, 1);
+	size_t n = evbuffer_get_length(held);
+	struct reader in = reader_of(evbuffer_pullup(held, -1), n), message;
+	struct tls_record record = { 0 };
+	struct tls_server_hello h;
+	enum tls_event e;
+	bool other;
+
+	do
+		e = tls_record_next(&record, &in, &message);
+	while (e == TLS_RECORD_END || (e == TLS_RECORD && tls_record_open(&record) == TLS_HANDSHAKE));
+	other = e == TLS_MESSAGE ? !tls_server_hello_parse(&h, message) || !h.hello_retry : e != TLS_MORE;
+	tls_record_clear(&record);
+	if (e == TLS_MORE && n < ANSWER_MAX)
+		return r->splice.end[1].eof ? ANSWER_OTHER : ANSWER_PART;
+	return other ? ANSWER_OTHER : ANSWER_RETRY;
+}
+
+/* Early data, and the ChangeCipherSpec that looks like TLS 1.2, go before a second hello. */
+static bool
+may_precede(uint8_t type)
+{
+	return type == TLS_CHANGE_CIPHER_SPEC || type == TLS_APPLICATION_DATA;
+}
+
+/* Passes the app's records, up to one with a handshake message in plain. Perhaps the last
+ * thing done with r. */
+static void
+pass_records(struct relay *r)
+{
+	struct evbuffer *held = splice_held(&r->splice, 0);
+	uint8_t header[TLS_RECORD_HEADER];
+	int n;
+
+	while (evbuffer_get_length(held) > 0) {
+		if (r->left == 0) {
+			n = (int)evbuffer_copyout(held, header, sizeof(header));
+			if (header[0] == TLS_HANDSHAKE) {
+				r->state = LISTENING;
+				listen_on(r);
+				return;
+			}
+			if (!may_precede(header[0])) {
+				flow(r);
+				return;
+			}
+			if (n < TLS_RECORD_HEADER)
+				break;
+			r->left = TLS_RECORD_HEADER + ((size_t)header[3] << 8 | header[4]);
+		}
+		n = evbuffer_write_atmost(held, r->splice.end[1].fd, (ev_ssize_t)r->left);
+		if (n < 0) {
+			not_sent(r);
+			return;
+		}
+		r->left -= (size_t)n;
+		r->up += (size_t)n;
+	}
+	if (r->splice.end[0].eof)
+		flow(r);
+}
+
+/* The target's answer is held back until it is known to be a HelloRetryRequest or not. Perhaps
+ * the last thing done with r. */
+static void
+await(struct relay *r)
+{
+	if (!r->splice.end[1].open) {
+		enum answer a = answer_of(r);
+
+		if (a == ANSWER_OTHER) {
+			flow(r);
+			return;
+		}
+		if (a == ANSWER_RETRY)
+			splice_open_end1(&r->splice);
+	}
+	pass_records(r);
+}
+
+/* ---- sending ---- */
+
+/* MSG_EOR ends a segment: the kernel puts nothing behind these bytes in one, not even when it
+ * has to send them again. So there is nothing to be waited for between two of them. Perhaps the
+ * last thing done with r. */
+static void
+send_segments(struct relay *r)
+{
+	struct split *s = &r->split;
+
+	while (s->n_cuts > 0 && r->segment <= s->n_cuts) {
+		size_t end = r->segment < s->n_cuts ? s->cuts[r->segment] : s->bytes.n - s->rest;
+		size_t n = end - r->sent;
+		ssize_t w = send(r->splice.end[1].fd, buffer_data(&s->bytes) + r->sent, n,
+		    MSG_EOR | MSG_NOSIGNAL);
+
+		if (w < 0) {
+			not_sent(r);
+			return;
+		}
+		r->sent += (size_t)w;
+		r->segment += (size_t)w == n;
+	}
+	if (r->hellos != 1 || s->n_cuts == 0) {
+		flow(r);
+		return;
+	}
+	evbuffer_prepend(splice_held(&r->splice, 0), buffer_data(&s->bytes) + r->sent, s->rest);
+	r->up -= s->rest;
+	split_clear(s);
+	r->sent = r->segment = 0;
+	r->state = AWAITING;
+	await(r);
+}
+
+static void
+on_turn(evutil_socket_t fd, short what, void *arg)
+{
+	struct relay *r = arg;
+
+	(void)fd;
+	(void)what;
+	splice_read_end0(&r->splice, true);
+	if (r->state == CUTTING)
+		send_segments(r);
+	else if (r->state == AWAITING)
+		pass_records(r);
+}
+
+static void
+on_look(void *arg)
+{
+	struct relay *r = arg;
+
+	if (r->state == LISTENING)
+		listen_on(r);
+	else if (r->state == AWAITING)
+		await(r);
 }
 
 /* ---- life ---- */
@@ -172,13 +323,13 @@ on_clock(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	relay_look(r, &report);
-	if (report.down > 0)
+	if (report.down > 0 || (report.up > 0 && !speaks_tls(r)))
 		return;
 	if (r->asked) {
 		finish(r, RELAY_SILENT);
 		return;
 	}
-	r->asked = report.up > 0;
+	r->asked = report.up > 0 && r->state != LISTENING;
 	event_add(r->clock, &r->answer);
 }
 
@@ -222,6 +373,7 @@ relay_new(struct event_base *base, const struct request *req, evutil_socket_t ta
 			listen_to(r, req->early, req->n);
 	} else {
 		r->up = req->n;
+		r->first = req->n > 0 ? req->early[0] : 0;
 		r->state = FLOWING;
 		splice_open(&r->splice, req->early, req->n);
 	}

@@ -110,6 +110,7 @@ cut(struct split *s, size_t rest)
 	}
 	put_records(&out, like, buffer_data(&hello) + done, hello.n - done);
 	buffer_add(&out, buffer_data(&s->bytes) + s->bytes.n - rest, rest);
+	s->rest = rest;
 	buffer_clear(&hello);
 	buffer_clear(&s->bytes);
 	s->bytes = out;

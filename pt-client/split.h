@@ -12,7 +12,7 @@
 
 enum split_result {
 	SPLIT_MORE, /* it may still become a ClientHello; nothing is to be sent yet */
-	SPLIT_CUT,  /* `bytes` are to be sent in segments: up to each of `cuts`, then the rest */
+	SPLIT_CUT,  /* `bytes` are to be sent in segments: up to each of `cuts`, then what is left */
 	SPLIT_PLAIN /* no ClientHello, or none with a name: `bytes` are what came, cuts none */
 };
 
@@ -21,6 +21,7 @@ struct split {
 	struct buffer bytes;
 	size_t cuts[SPLIT_CUTS]; /* where segments end, in rising order */
 	unsigned n_cuts;
+	size_t rest;             /* of `bytes`: what came behind the records of the hello */
 
 	/* Private. */
 	enum split_result result;
@@ -29,7 +30,7 @@ struct split {
 };
 
 /* Takes the next n bytes of the app's stream. After SPLIT_CUT or SPLIT_PLAIN none may follow:
- * the stream goes on as it comes. */
+ * the stream goes on as it comes, up to a second hello, which takes a new split. */
 enum split_result split_feed(struct split *s, const uint8_t *p, size_t n);
 /* The app says no more for now: what was held back is SPLIT_PLAIN. */
 void split_end(struct split *s);

@@ -87,7 +87,7 @@ static void
 become_direct(struct guest *g, const struct sessions_tag *tag, struct reader *frames,
     size_t record_len)
 {
-	struct evbuffer *in = splice_held(&g->splice);
+	struct evbuffer *in = splice_held(&g->splice, 0);
 	struct conn *c = tag->entry->conn;
 	evutil_socket_t fd;
 	size_t n;
@@ -107,7 +107,7 @@ static void
 judge(struct guest *g)
 {
 	static uint8_t frames_area[HELLO_BODY_MAX];
-	struct evbuffer *in = splice_held(&g->splice);
+	struct evbuffer *in = splice_held(&g->splice, 0);
 	size_t n = evbuffer_get_length(in), body = 0;
 	const struct sessions_tag *tag;
 	struct record_key key = { .n = 0 };

@@ -13,6 +13,7 @@
 #include <sys/ioctl.h>
 
 #include "common/mem.h"
+#include "common/tls_record.h"
 #include "tests/harness.h"
 #include "tests/sockets.h"
 #include "tests/tls_peer.h"
@@ -489,10 +490,11 @@ START_TEST(hello_answered_badly)
 
 	hello = real_hello(&client);
 	free_client(client);
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+	for (size_t k = 0; k < 2 * sizeof(cases) / sizeof(cases[0]); k++) {
+		size_t i = k / 2;
 		uint8_t got[5];
 
-		start(true, buffer_data(&hello), hello.n, 0, 0);
+		start(k % 2 == 0, buffer_data(&hello), hello.n, 0, 0);
 		read_exactly(base, target, got, sizeof(got));
 		settle(base);
 		send_all(base, target, (const uint8_t *)cases[i].answer, cases[i].n);
@@ -507,9 +509,314 @@ START_TEST(hello_answered_badly)
 		}
 		check_end(cases[i].reset ? RELAY_RESET : RELAY_DONE, hello.n, cases[i].n, cases[i].answered,
 		    !cases[i].answered);
-		ck_assert(report.cut);
+		ck_assert(report.cut == (k % 2 == 0));
 		stop();
 	}
+	buffer_clear(&hello);
+}
+END_TEST
+
+/* ---- a second hello ---- */
+
+/* What two real stacks say in turn up to the second answer: the server takes none of the groups
+ * that the first hello has a share for. */
+struct flights {
+	struct buffer up[2], down[2];
+};
+
+static void
+record_flights(struct flights *f, bool early_data)
+{
+	const struct tls_setup setup = { .version = 0x0304, .hello_retry = true, .early_data = early_data,
+		.tickets = early_data };
+	void *client = stack_openssl.side_new(false, &setup);
+	void *server = stack_openssl.side_new(true, &setup);
+	struct buffer up = { 0 }, down = { 0 };
+
+	*f = (struct flights){ .up = { { 0 } } };
+	for (int turn_no = early_data ? 0 : 1; turn_no < 2; turn_no++) {
+		bool last = turn_no == 1, done = false;
+
+		stack_openssl.connect(client);
+		stack_openssl.connect(server);
+		for (int i = 0; i < (last ? 2 : 20) && !done; i++) {
+			done = stack_openssl.step(client, &down, &up);
+			if (last)
+				buffer_add(&f->up[i], buffer_data(&up), up.n);
+			done = stack_openssl.step(server, &up, &down) && done;
+			if (last)
+				buffer_add(&f->down[i], buffer_data(&down), down.n);
+		}
+		ck_assert(done == !last);
+		stack_openssl.disconnect(client);
+		stack_openssl.disconnect(server);
+	}
+	buffer_clear(&up);
+	buffer_clear(&down);
+	stack_openssl.side_free(client);
+	stack_openssl.side_free(server);
+}
+
+static void
+clear_flights(struct flights *f)
+{
+	for (int i = 0; i < 2; i++) {
+		buffer_clear(&f->up[i]);
+		buffer_clear(&f->down[i]);
+	}
+}
+
+static bool
+names_it(const uint8_t *p, size_t n)
+{
+	return memmem(p, n, "bridge", 6) != NULL || memmem(p, n, "example", 7) != NULL;
+}
+
+/* Records as they say the same in whatever pieces: the bodies of handshake records alone, all
+ * others whole. cut: none of them names it. */
+static struct buffer
+meaning(const uint8_t *p, size_t n, bool cut)
+{
+	struct reader r = reader_of(p, n), body;
+	struct buffer out = { 0 };
+
+	while (!reader_end(&r)) {
+		const uint8_t *from = r.p;
+
+		ck_assert(reader_skip(&r, 3) && reader_vec16(&r, &body));
+		ck_assert(!cut || !names_it(body.p, body.n));
+		if (from[0] == TLS_HANDSHAKE)
+			buffer_add(&out, body.p, body.n);
+		else
+			buffer_add(&out, from, (size_t)(r.p - from));
+	}
+	return out;
+}
+
+#define TWO_CUTS 10 /* bytes more of a hello in three records; the name has two labels */
+
+/* The target hears a flight of the app's, its hello cut. */
+static void
+hear_cut(const struct buffer *flight)
+{
+	size_t n = flight->n + TWO_CUTS;
+	uint8_t *got = mem_alloc(n);
+	struct buffer want = meaning(buffer_data(flight), flight->n, false), have;
+
+	ck_assert(names_it(buffer_data(&want), want.n));
+	read_exactly(base, target, got, n);
+	have = meaning(got, n, true);
+	ck_assert_uint_eq(have.n, want.n);
+	ck_assert_mem_eq(buffer_data(&have), buffer_data(&want), want.n);
+	buffer_clear(&want);
+	buffer_clear(&have);
+	free(got);
+}
+
+static void
+say_in_two(evutil_socket_t fd, const struct buffer *b, size_t at)
+{
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
+	send_all(base, fd, buffer_data(b), at);
+	for (int i = 0; i < 3 && at < b->n; i++)
+		turn(base);
+	send_all(base, fd, buffer_data(b) + at, b->n - at);
+}
+
+static void
+hear_all(evutil_socket_t fd, const struct buffer *b)
+{
+	uint8_t *got = mem_alloc(b->n);
+
+	read_exactly(base, fd, got, b->n);
+	ck_assert_mem_eq(got, buffer_data(b), b->n);
+	free(got);
+}
+
+/* One of the four flights (up, down, up, down) comes in two parts. */
+static void
+play(const struct flights *f, int which, size_t at)
+{
+	static const char *const after = "\x17\x03\x03\x01\x0e" "bridge.example";
+
+	start(true, NULL, 0, 0, 0);
+	for (int i = 0; i < 2; i++) {
+		say_in_two(app, &f->up[i], which == 2 * i ? at : f->up[i].n);
+		hear_cut(&f->up[i]);
+		say_in_two(target, &f->down[i], which == 2 * i + 1 ? at : f->down[i].n);
+		hear_all(app, &f->down[i]);
+	}
+	/* From then on nothing is looked at. */
+	say(app, after);
+	hear(target, after);
+	relay_look(relay, &report);
+	ck_assert_uint_eq(report.up, f->up[0].n + f->up[1].n + strlen(after));
+	ck_assert_uint_eq(report.down, f->down[0].n + f->down[1].n);
+	ck_assert(report.cut && report.answered);
+	stop();
+}
+
+START_TEST(second_hello_at_every_split)
+{
+	for (int early_data = 0; early_data < 2; early_data++) {
+		struct flights f;
+
+		record_flights(&f, early_data);
+		ck_assert_uint_gt(f.up[1].n, 0);
+		for (size_t at = 1; at < f.up[0].n; at++)
+			play(&f, 0, at);
+		for (size_t at = 1; at < f.down[0].n; at++)
+			play(&f, 1, at);
+		for (size_t at = 1; at < f.up[1].n; at++)
+			play(&f, 2, at);
+		clear_flights(&f);
+	}
+}
+END_TEST
+
+/* A client of one stack and a server of another come to an end through it. */
+START_TEST(second_hello_of_real_stacks)
+{
+	static const struct tls_setup setup = { .version = 0x0304, .hello_retry = true };
+	struct buffer up, down = { 0 }, far_in = { 0 }, far_out = { 0 };
+	void *server = stack_wolfssl.side_new(true, &setup), *client;
+	struct tls_said said;
+
+	up = real_hello(&client);
+	stack_wolfssl.connect(server);
+	start(true, NULL, 0, 0, 0);
+	UNTIL(base, moved_all(client, &down, &up, server, &far_in, &far_out));
+	stack_openssl.said(client, &said);
+	ck_assert_uint_eq(said.version, 0x0304);
+	stack_wolfssl.disconnect(server);
+	stack_wolfssl.side_free(server);
+	free_client(client);
+	buffer_clear(&up);
+	buffer_clear(&down);
+	buffer_clear(&far_in);
+	buffer_clear(&far_out);
+	stop();
+}
+END_TEST
+
+/* Ends and resets about a second hello. */
+START_TEST(retry_broken_off)
+{
+	unsigned before = open_descriptors();
+	struct flights f;
+
+	record_flights(&f, false);
+	for (int i = 0; i < 5; i++) {
+		start(true, buffer_data(&f.up[0]), f.up[0].n, 0, 0);
+		hear_cut(&f.up[0]);
+		if (i == 0) { /* the app has said all */
+			shutdown(app, SHUT_WR);
+			ck_assert_int_eq(read_end(base, target), 0);
+		}
+		send_all(base, target, buffer_data(&f.down[0]), f.down[0].n);
+		hear_all(app, &f.down[0]);
+		if (i == 1) { /* the target has: what it still gets is cut all the same */
+			shutdown(target, SHUT_WR);
+			ck_assert_int_eq(read_end(base, app), 0);
+			send_all(base, app, buffer_data(&f.up[1]), f.up[1].n);
+			hear_cut(&f.up[1]);
+		} else if (i == 2) {
+			reset_tcp(target);
+			target = dup(app);
+			ck_assert_int_eq(read_end(base, app), ECONNRESET);
+		} else if (i == 3) { /* in the middle of the hello */
+			send_all(base, app, buffer_data(&f.up[1]), f.up[1].n / 2);
+			settle(base);
+			reset_tcp(app);
+			app = -1;
+			settle(base);
+		} else if (i == 4) { /* with no second hello, but an alert */
+			say(app, "\x15\x03\x03\x01\x01x");
+			hear(target, "\x15\x03\x03\x01\x01x");
+		}
+		if (i == 0 || i == 1)
+			shutdown(i == 0 ? target : app, SHUT_WR);
+		if (i < 4)
+			UNTIL(base, ends == 1);
+		stop();
+	}
+	clear_flights(&f);
+	ck_assert_uint_eq(open_descriptors(), before);
+}
+END_TEST
+
+/* What else may follow a hello passes at once. */
+START_TEST(no_second_hello)
+{
+	static const char *const answers[] = { "HTTP/1.1 400 ", "\x15\x03\x03\x01\x01x", "x" };
+	static const char *const more[] = { "\x15\x03\x03\x01\x01x", "anything", "\x14\x03\x03\x01\x01x",
+		"\x17\x03\x03\x01" };
+	struct buffer hello;
+	void *client;
+
+	hello = real_hello(&client);
+	free_client(client);
+	for (size_t i = 0; i < sizeof(answers) / sizeof(answers[0]); i++) {
+		start(true, buffer_data(&hello), hello.n, 0, 0);
+		hear_cut(&hello);
+		say(target, answers[i]);
+		hear(app, answers[i]);
+		stop();
+	}
+	/* Before there is an answer, or when none comes. The last one is not even a record. */
+	for (size_t i = 0; i < sizeof(more) / sizeof(more[0]); i++) {
+		start(true, buffer_data(&hello), hello.n, 0, 0);
+		hear_cut(&hello);
+		say(app, more[i]);
+		if (i == 3)
+			shutdown(app, SHUT_WR);
+		hear(target, more[i]);
+		if (i != 3)
+			shutdown(app, SHUT_WR);
+		ck_assert_int_eq(read_end(base, target), 0);
+		shutdown(target, SHUT_WR);
+		check_end(RELAY_DONE, hello.n + strlen(more[i]), 0, false, false);
+		stop();
+	}
+	buffer_clear(&hello);
+}
+END_TEST
+
+/* Megabytes of it, to a target that takes its time. */
+START_TEST(early_data_waits_for_room)
+{
+	static uint8_t record[5 + 16384] = { TLS_APPLICATION_DATA, 3, 3, 0x40, 0 }, got[sizeof(record)];
+	size_t total = 128 * sizeof(record), sent = 0, heard = 0, idle = 0;
+	struct buffer hello;
+	void *client;
+
+	hello = real_hello(&client);
+	free_client(client);
+	start(true, buffer_data(&hello), hello.n, 0, 32768);
+	setsockopt(app, SOL_SOCKET, SO_SNDBUF, &(int){ 32768 }, sizeof(int));
+	setsockopt(target, SOL_SOCKET, SO_RCVBUF, &(int){ 32768 }, sizeof(int));
+	hear_cut(&hello);
+	while (idle < 200) {
+		size_t at = sent % sizeof(record);
+		ssize_t w;
+
+		if (at == 0)
+			fill_pattern(record + 5, sent, sizeof(record) - 5);
+		w = send(app, record + at, sizeof(record) - at, MSG_NOSIGNAL);
+		sent += w > 0 ? (size_t)w : 0;
+		idle = w > 0 ? 0 : idle + 1;
+		ck_assert_uint_lt(sent, total);
+		turn(base);
+	}
+	while (heard < sent) {
+		size_t n = sent - heard < sizeof(got) ? sent - heard : sizeof(got);
+
+		read_exactly(base, target, got, n);
+		if (n > 5)
+			check_pattern(got + 5, heard, n - 5);
+		heard += n;
+	}
+	stop();
 	buffer_clear(&hello);
 }
 END_TEST
@@ -521,34 +828,69 @@ START_TEST(silence)
 
 	hello = real_hello(&client);
 	free_client(client);
-	start(true, buffer_data(&hello), hello.n, 50, 0);
-	check_end(RELAY_SILENT, hello.n, 0, false, true);
-	ck_assert_int_eq(read_end(base, app), ECONNRESET);
-	stop();
-	start(false, "question", 8, 50, 0);
-	check_end(RELAY_SILENT, 8, 0, false, true);
-	stop();
+	for (int split = 0; split < 2; split++) {
+		for (int early = 0; early < 2; early++) {
+			start(split, buffer_data(&hello), early ? hello.n : 0, 50, 0);
+			if (!early)
+				send_all(base, app, buffer_data(&hello), hello.n);
+			check_end(RELAY_SILENT, hello.n, 0, false, true);
+			ck_assert_int_eq(read_end(base, app), ECONNRESET);
+			stop();
+		}
+	}
 	buffer_clear(&hello);
 }
 END_TEST
 
-/* An app that says nothing, and a target that has answered once, may take their time. */
-START_TEST(no_silence)
+static void
+wait_long(void)
 {
 	uint64_t until;
 
-	for (int answered = 0; answered < 2; answered++) {
-		start(true, answered ? "question" : NULL, answered ? 8 : 0, 10, 0);
-		if (answered)
-			say(target, "answer");
-		for (until = clock_ms() + 200; clock_ms() < until;)
-			turn(base);
-		ck_assert_int_eq(ends, 0);
+	for (until = clock_ms() + 200; clock_ms() < until;)
+		turn(base);
+	ck_assert_int_eq(ends, 0);
+}
+
+/* An app that says nothing, and a target that has answered once, may take their time; so may
+ * the target of an app that does not speak TLS, whatever it takes meanwhile. */
+START_TEST(no_silence)
+{
+	static const struct { const char *question, *answer; } cases[] = {
+		{ NULL, NULL }, { "\x16\x03\x01\x01\x01\x02", "\x16" }, { "question", "answer" },
+		{ "question", NULL },
+	};
+
+	for (size_t i = 0; i < 2 * sizeof(cases) / sizeof(cases[0]); i++) {
+		const char *question = cases[i / 2].question, *answer = cases[i / 2].answer;
+		size_t up = question != NULL ? strlen(question) : 0;
+		size_t down = answer != NULL ? strlen(answer) : 0;
+
+		start(i % 2 == 0, question, up, 10, 0);
+		if (answer != NULL)
+			say(target, answer);
+		wait_long();
 		shutdown(app, SHUT_WR);
+		settle(base);
 		shutdown(target, SHUT_WR);
-		check_end(RELAY_DONE, answered ? 8 : 0, answered ? 6 : 0, answered, false);
+		check_end(RELAY_DONE, up, down, down > 0, false);
 		stop();
 	}
+}
+END_TEST
+
+/* The target cannot answer the hello that we hold back. */
+START_TEST(no_silence_before_the_hello_is_whole)
+{
+	struct buffer hello;
+	void *client;
+
+	hello = real_hello(&client);
+	free_client(client);
+	start(true, buffer_data(&hello), 200, 10, 0);
+	wait_long();
+	stop();
+	buffer_clear(&hello);
 }
 END_TEST
 
@@ -720,5 +1062,7 @@ END_TEST
 
 TEST_MAIN("relay", both_ways_and_half_closed, resets_are_mirrored, last_words_before_a_reset,
     backpressure, megabytes_each_way, http_one_request, http_without_an_answer, http_body_whole,
-    real_handshake, not_tls, hello_broken_off, hello_answered_badly,
-    silence, no_silence, freed_at_any_time, name_in_no_segment)
+    real_handshake, not_tls, hello_broken_off, hello_answered_badly, second_hello_at_every_split,
+    second_hello_of_real_stacks, retry_broken_off, no_second_hello, early_data_waits_for_room,
+    silence, no_silence, no_silence_before_the_hello_is_whole, freed_at_any_time,
+    name_in_no_segment)

@@ -83,6 +83,8 @@ settle(struct splice *s)
 	const struct timeval stall = { .tv_sec = s->cfg->stall_s };
 	struct splice_end *e = s->end;
 
+	if (!e[0].open)
+		return;
 	if (s->overran) {
 		s->ended_by = s->ended_by < 0 ? 0 : s->ended_by;
 		break_off(s, &e[0]);
@@ -106,7 +108,7 @@ on_written(struct bufferevent *bev, void *arg)
 		s->cfg->over(s->arg, true);
 		return;
 	}
-	if (!s->open || s->broken)
+	if (!from->open || s->broken)
 		return;
 	if (!from->eof)
 		bufferevent_enable(from->bev, EV_READ);
@@ -120,7 +122,7 @@ on_read(struct bufferevent *bev, void *arg)
 	struct splice *s = arg;
 	struct splice_end *e = end_of(s, bev);
 
-	if (s->open) {
+	if (e->open) {
 		forward(s, e);
 		settle(s);
 		return;
@@ -145,7 +147,7 @@ on_event(struct bufferevent *bev, short what, void *arg)
 		break_off(s, e);
 	} else {
 		e->eof = true;
-		if (!s->open) {
+		if (!e->open) {
 			s->cfg->look(s->arg);
 			return;
 		}
@@ -182,26 +184,45 @@ splice_init(struct splice *s, struct event_base *base, evutil_socket_t end0, evu
 }
 
 struct evbuffer *
-splice_held(const struct splice *s)
+splice_held(const struct splice *s, int i)
 {
-	return bufferevent_get_input(s->end[0].bev);
+	return bufferevent_get_input(s->end[i].bev);
+}
+
+void
+splice_read_end0(struct splice *s, bool yes)
+{
+	struct splice_end *e = &s->end[0];
+
+	if (!yes)
+		bufferevent_disable(e->bev, EV_READ);
+	else if (!e->eof && !s->broken)
+		bufferevent_enable(e->bev, EV_READ);
+}
+
+void
+splice_open_end1(struct splice *s)
+{
+	const int one = 1;
+
+	/* It has made its own segments: no waiting here. */
+	setsockopt(s->end[0].fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	s->end[1].open = true;
+	if (!s->end[1].eof)
+		bufferevent_enable(s->end[1].bev, EV_READ);
+	forward(s, &s->end[1]);
 }
 
 void
 splice_open(struct splice *s, const void *p, size_t n)
 {
-	const int one = 1;
-
-	s->open = true;
-	/* Each end has made its own segments: no waiting here. */
-	setsockopt(s->end[0].fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	s->end[0].open = true;
+	splice_read_end0(s, true);
 	bufferevent_setwatermark(s->end[0].bev, EV_READ, 0, 0);
-	if (!s->end[1].eof)
-		bufferevent_enable(s->end[1].bev, EV_READ);
 	if (n > 0)
 		bufferevent_write(s->end[1].bev, p, n);
 	forward(s, &s->end[0]);
-	forward(s, &s->end[1]);
+	splice_open_end1(s);
 	settle(s);
 }
 

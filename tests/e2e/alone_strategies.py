@@ -5,8 +5,8 @@ import os
 import re
 import socket
 
-from alone_kit import (BARRED, CENSORED, CLOSED, HOST, MUTE, OWN, PRIVATE, SITE, SITE6, Lan, Wire,
-                       client, curl, digest, http, internet, relay, resolve, socks5)
+from alone_kit import (BARRED, CENSORED, CLOSED, HOST, MUTE, OWN, PRIVATE, SITE, SITE6, TOP, Daemon,
+                       Lan, Wire, client, command, curl, digest, http, internet, relay, resolve, socks5)
 from pt_kit import connect, exactly, read_reply, request, run, test, to_end
 from pt_peers import Listener
 from pt_peers import relay as pass_on
@@ -51,6 +51,21 @@ def records(data):
     return found
 
 
+def hellos_of(data):
+    """The ClientHellos in what a client says, each as the bodies of its records."""
+    found, pieces = [], []
+    for kind, body in records(data):
+        pieces = [*pieces, body] if kind == 22 else []
+        if is_hello(b"".join(pieces)):
+            found.append(pieces)
+            pieces = []
+    return found
+
+
+def is_hello(message):
+    return message[:1] == b"\1" and len(message) == 4 + int.from_bytes(message[1:4], "big")
+
+
 def cut(wire, name, addresses=(SITE, SITE6)):
     """Checks the connections to those addresses: hellos for that name, cut. Their number."""
     name = name.encode()
@@ -61,16 +76,13 @@ def cut(wire, name, addresses=(SITE, SITE6)):
     for (_, to), data in wire.streams().items():
         if to[0] not in addresses or not data:
             continue
-        pieces = []
-        for kind, body in records(data):
-            if kind != 22:
-                break
-            assert name not in body, "the name is whole in a record"
-            pieces.append(body)
-        hello = b"".join(pieces)
-        assert hello[0] == 1 and name in hello, "no hello for that name"
-        assert len(pieces) > 1, "one record"
-        hellos += 1
+        found = hellos_of(data)
+        assert found, "no hello"
+        for pieces in found:
+            assert name in b"".join(pieces), "no hello for that name"
+            assert len(pieces) > 1, "one record"
+            assert not [x for x in pieces if name in x], "the name is whole in a record"
+        hellos += len(found)
     return hellos
 
 
@@ -99,6 +111,32 @@ def split(t):
     r.kill()
     with lan.inside():
         assert curl(socks5(c), f"https://{HOST}/index.html") == b"the site\n"
+
+
+@test("split", "the second hello that a HelloRetryRequest asks for is cut like the first")
+def split_retry(t):
+    net = internet(t)
+    r = relay(t)
+    with net.lan.inside():
+        server = Daemon(t, "s_server", ["openssl", "s_server", "-accept", SITE + ":4433", "-www",
+                                        "-groups", "P-384", "-cert", TOP + "/site.crt",
+                                        "-key", TOP + "/site.key"], status=None)
+        server.line("^ACCEPT")
+    lan = Lan(t)
+    with lan.inside():
+        c = client(t, r, config={"default": "split"})
+        wire = Wire(t, "far")
+        for proxy in (socks5(c), http(c)):
+            for tls in ("--tlsv1.3", "--tlsv1.2"):
+                said = curl(proxy, tls, "--curves", "X25519:P-384", f"https://{HOST}:4433/")
+                assert b"TLSv1.3" in said, said
+        said = command("openssl", "s_client", "-proxy", f"127.0.0.1:{c.http}", "-groups",
+                       "X25519:P-384", "-connect", HOST + ":4433", "-servername", HOST,
+                       "-CAfile", TOP + "/site.crt", "-verify_return_error",
+                       text=b"GET / HTTP/1.0\r\n\r\n")
+        assert b"Server Temp Key: ECDH, secp384r1" in said, said
+    wire.stop()
+    assert cut(wire, HOST) == 2 * 5
 
 
 @test("split", "without a name; what is no TLS; answers to what cannot be reached or is denied")
