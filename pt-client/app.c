@@ -41,7 +41,7 @@ app_free(struct app *a)
 	struct client *cl = a->cl;
 
 	log_session(a);
-	app_tell(a, false, false);
+	app_tell(a, false, ERR_NONE);
 	LIST_REMOVE(a, link);
 	app_slot_clear(&a->open);
 	app_slot_clear(&a->push);
@@ -96,13 +96,13 @@ reply(struct app *a, uint8_t rep)
 }
 
 void
-app_tell(struct app *a, bool ok, bool authentic)
+app_tell(struct app *a, bool ok, enum msg_error error)
 {
 	app_result *result = a->result;
 
 	a->result = NULL;
 	if (result != NULL)
-		result(a->result_arg, ok, authentic);
+		result(a->result_arg, ok, error);
 }
 
 void
@@ -111,7 +111,7 @@ app_fail(struct app *a, uint8_t rep, const char *why)
 	if (a->state == APP_OVER)
 		return;
 	log_warning("a connection failed: %s", why);
-	app_tell(a, false, false);
+	app_tell(a, false, ERR_NONE);
 	if (!a->replied)
 		reply(a, rep);
 	local_end(&a->local, true);

@@ -9,9 +9,9 @@
 #include "pt-client/client.h"
 #include "pt-client/request.h"
 
-/* What became of an app's request at the bridge: ok, or the error that the bridge, or the
- * way to it, gave. authentic: the bridge itself said so. Called just once. */
-typedef void app_result(void *arg, bool ok, bool authentic);
+/* What became of an app's request at the bridge: ok or not. error: what the bridge itself,
+ * authentic, said; ERR_NONE if it said nothing of the kind. Called just once. */
+typedef void app_result(void *arg, bool ok, enum msg_error error);
 
 /* Starts a session for a request. Takes its fd and the reference to b; copies the rest. The
  * app is answered when what the answer says is known. token: the user at the relay, or "".

@@ -82,7 +82,7 @@ void app_pump(struct app *a);
 void app_moved(void *arg); /* app_pump, as a callback */
 /* The session cannot be had, or is lost: the app hears it as a reply or a reset. */
 void app_fail(struct app *a, uint8_t rep, const char *why);
-void app_tell(struct app *a, bool ok, bool authentic);
+void app_tell(struct app *a, bool ok, enum msg_error error);
 /* Nothing more happens to it; it is freed from the loop. */
 void app_finish(struct app *a);
 void app_after(struct event *ev, unsigned ms);

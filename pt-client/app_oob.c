@@ -279,7 +279,7 @@ opened(struct app *a, const struct msg_reply *m)
 		app_fail(a, SOCKS5_REP_FAILURE, "the bridge broke the protocol");
 		return;
 	}
-	app_tell(a, true, true);
+	app_tell(a, true, ERR_NONE);
 	bridge_named(a->b, m->direct, m->n_direct);
 	if (!a->replied)
 		app_accept(a);
@@ -298,7 +298,7 @@ refused(struct app *a, const struct msg_reply *m)
 		app_start_open(a);
 		return;
 	}
-	app_tell(a, false, true);
+	app_tell(a, false, m->error);
 	snprintf(why, sizeof(why), "the bridge says %s", msg_error_name(m->error));
 	app_fail(a, msg_error_socks(m->error), why);
 }

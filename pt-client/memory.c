@@ -16,10 +16,12 @@
 #define FILE_NAME "strategies.json"
 #define TOUCH_S 86400 /* how old a date may get before the file is written for it */
 
-/* A site that needs another strategy than the first. */
+/* What goes by another strategy than the first: a registrable domain where that did not work,
+ * or a port of a host that the bridge did not reach. */
 struct site {
 	TAILQ_ENTRY(site) link;
-	char domain[MEMORY_DOMAIN_MAX];
+	char name[MEMORY_NAME_MAX];
+	uint16_t port; /* of the host; 0: it is a domain */
 	enum strategy strategy;
 	int64_t until;
 };
@@ -28,7 +30,7 @@ TAILQ_HEAD(site_list, site);
 
 struct memory {
 	struct site_list sites; /* the one used last is first */
-	unsigned n;
+	unsigned n[2];          /* domains, ports of hosts */
 	enum strategy first;
 	char *path, *temporary; /* NULL: nothing is kept */
 	bool changed;
@@ -57,12 +59,11 @@ label_before(const char *text, const char *end)
 	return end;
 }
 
-void
-memory_domain(char out[MEMORY_DOMAIN_MAX], const char *host)
+/* Small letters, and no dot at the end. */
+static void
+host_name(char out[MEMORY_NAME_MAX], const char *host)
 {
-	struct sockaddr_storage literal;
-	size_t n = strnlen(host, MEMORY_DOMAIN_MAX - 1);
-	const char *end, *top, *second, *third;
+	size_t n = strnlen(host, MEMORY_NAME_MAX - 1);
 
 	memcpy(out, host, n);
 	if (n > 0 && out[n - 1] == '.')
@@ -71,9 +72,18 @@ memory_domain(char out[MEMORY_DOMAIN_MAX], const char *host)
 	for (char *c = out; *c != '\0'; c++)
 		if (*c >= 'A' && *c <= 'Z')
 			*c = (char)(*c + ('a' - 'A'));
+}
+
+void
+memory_domain(char out[MEMORY_NAME_MAX], const char *host)
+{
+	struct sockaddr_storage literal;
+	const char *end, *top, *second, *third;
+
+	host_name(out, host);
 	if (address_parse(&literal, out, 0))
 		return;
-	end = out + n;
+	end = out + strlen(out);
 	top = label_before(out, end);
 	if (top == out)
 		return;
@@ -88,11 +98,11 @@ memory_domain(char out[MEMORY_DOMAIN_MAX], const char *host)
 
 /* What may be kept: it goes into a JSON string as it is. */
 static bool
-is_site(const char *domain)
+is_site(const char *name)
 {
 	struct sockaddr_storage literal;
 
-	return match_name_ok(domain) || address_parse(&literal, domain, 0);
+	return match_name_ok(name) || address_parse(&literal, name, 0);
 }
 
 /* ---- the list ---- */
@@ -101,19 +111,19 @@ static void
 drop(struct memory *m, struct site *s)
 {
 	TAILQ_REMOVE(&m->sites, s, link);
-	m->n--;
+	m->n[s->port != 0]--;
 	m->changed = true;
 	free(s);
 }
 
 /* The site, as the one used last; NULL if there is none, or its time is over. */
 static struct site *
-find(struct memory *m, const char *domain, int64_t now)
+find(struct memory *m, const char *name, uint16_t port, int64_t now)
 {
 	struct site *s;
 
 	TAILQ_FOREACH(s, &m->sites, link) {
-		if (strcmp(s->domain, domain) != 0)
+		if (s->port != port || strcmp(s->name, name) != 0)
 			continue;
 		if (s->until <= now) {
 			drop(m, s);
@@ -126,82 +136,107 @@ find(struct memory *m, const char *domain, int64_t now)
 	return NULL;
 }
 
+/* Each kind has its own room: hosts, whose names cost a stranger nothing, push no domain out. */
 static void
-add(struct memory *m, const char *domain, enum strategy strategy, int64_t until)
+add(struct memory *m, const char *name, uint16_t port, enum strategy strategy, int64_t until)
 {
-	struct site *s = mem_zalloc(sizeof(*s));
+	struct site *s = mem_zalloc(sizeof(*s)), *last;
 
-	memcpy(s->domain, domain, strlen(domain) + 1);
+	memcpy(s->name, name, strlen(name) + 1);
+	s->port = port;
 	s->strategy = strategy;
 	s->until = until;
 	TAILQ_INSERT_HEAD(&m->sites, s, link);
 	m->changed = true;
-	if (++m->n > MEMORY_SITES)
-		drop(m, TAILQ_LAST(&m->sites, site_list));
+	if (++m->n[port != 0] <= MEMORY_SITES)
+		return;
+	TAILQ_FOREACH_REVERSE(last, &m->sites, site_list, link)
+		if ((last->port != 0) == (port != 0))
+			break;
+	drop(m, last);
 }
 
 /* ---- strategies ---- */
 
-/* What comes after s has failed, as long as the domain is remembered. False if s is none that
- * auto would try. */
-static bool
-next_strategy(enum strategy first, enum strategy s, enum strategy *next)
+/* The next one after s has failed for a domain, which always shows less. */
+static enum strategy
+next_strategy(enum strategy s)
 {
-	static const struct {
-		enum strategy first, s, next;
-	} order[] = {
-		{ STRATEGY_CONCEAL, STRATEGY_CONCEAL, STRATEGY_SPLIT },
-		{ STRATEGY_CONCEAL, STRATEGY_SPLIT, STRATEGY_CONCEAL },
-		{ STRATEGY_SPLIT, STRATEGY_SPLIT, STRATEGY_CONCEAL },
-		{ STRATEGY_SPLIT, STRATEGY_CONCEAL, STRATEGY_SPLIT },
-		{ STRATEGY_DIRECT, STRATEGY_DIRECT, STRATEGY_SPLIT },
-		{ STRATEGY_DIRECT, STRATEGY_SPLIT, STRATEGY_CONCEAL },
-		{ STRATEGY_DIRECT, STRATEGY_CONCEAL, STRATEGY_DIRECT },
-	};
+	return s == STRATEGY_DIRECT ? STRATEGY_SPLIT : STRATEGY_CONCEAL;
+}
 
-	for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++) {
-		if (order[i].first == first && order[i].s == s) {
-			*next = order[i].next;
-			return true;
-		}
-	}
-	return false;
+/* Whether a domain can have come to s. */
+static bool
+is_reached(enum strategy first, enum strategy s)
+{
+	return s != first && (s == STRATEGY_CONCEAL || (s == STRATEGY_SPLIT && first == STRATEGY_DIRECT));
+}
+
+/* What is left for what the bridge cannot reach. */
+static enum strategy
+past_the_bridge(enum strategy first)
+{
+	return first == STRATEGY_DIRECT ? STRATEGY_DIRECT : STRATEGY_SPLIT;
+}
+
+static struct site *
+find_for(struct memory *m, const char *host, uint16_t port, int64_t now)
+{
+	char name[MEMORY_NAME_MAX];
+	struct site *s;
+
+	host_name(name, host);
+	s = find(m, name, port, now);
+	if (s != NULL)
+		return s;
+	memory_domain(name, host);
+	return find(m, name, 0, now);
 }
 
 enum strategy
-memory_ask(struct memory *m, const char *host, int64_t now)
+memory_ask(struct memory *m, const char *host, uint16_t port, int64_t now)
 {
-	char domain[MEMORY_DOMAIN_MAX];
-	const struct site *s;
+	const struct site *s = find_for(m, host, port, now);
 
-	memory_domain(domain, host);
-	s = find(m, domain, now);
 	return s != NULL ? s->strategy : m->first;
 }
 
-void
-memory_tell(struct memory *m, const char *host, enum strategy strategy, bool worked, int64_t now)
+/* How the strategy of a domain did; s is NULL if it is still the first. */
+static void
+tell_domain(struct memory *m, struct site *s, const char *domain, bool worked, int64_t now)
 {
-	char domain[MEMORY_DOMAIN_MAX];
-	enum strategy next = strategy;
-	struct site *s;
-
-	memory_domain(domain, host);
-	s = find(m, domain, now);
-	/* Connections run side by side: one that began before the last change says nothing new. */
-	if (!is_site(domain) || strategy != (s != NULL ? s->strategy : m->first))
-		return;
-	if (!worked && !next_strategy(m->first, strategy, &next))
-		return;
-	if (next == m->first) {
-		if (s != NULL)
-			drop(m, s);
-	} else if (s == NULL) {
-		add(m, domain, next, now + MEMORY_KEEP_S);
-	} else if (next != s->strategy || s->until < now + MEMORY_KEEP_S - TOUCH_S) {
-		s->strategy = next;
+	if (s == NULL) {
+		if (!worked)
+			add(m, domain, 0, next_strategy(m->first), now + MEMORY_KEEP_S);
+	} else if (!worked || s->until < now + MEMORY_KEEP_S - TOUCH_S) {
+		if (!worked)
+			s->strategy = next_strategy(s->strategy);
 		s->until = now + MEMORY_KEEP_S;
 		m->changed = true;
+	}
+}
+
+void
+memory_tell(struct memory *m, const char *host, uint16_t port, enum strategy strategy, bool worked,
+    int64_t now)
+{
+	struct site *s = find_for(m, host, port, now);
+	char name[MEMORY_NAME_MAX];
+
+	host_name(name, host);
+	/* Connections run side by side: one that began before the last change says nothing new. */
+	if (!is_site(name) || strategy != (s != NULL ? s->strategy : m->first))
+		return;
+	if (s != NULL && s->port != 0) {
+		/* However well it works, it is for a while: then the bridge is asked again. */
+		if (!worked)
+			drop(m, s);
+	} else if (strategy == STRATEGY_CONCEAL && !worked) {
+		if (port != 0)
+			add(m, name, port, past_the_bridge(m->first), now + MEMORY_PASSED_S);
+	} else {
+		memory_domain(name, host);
+		tell_domain(m, s, name, worked, now);
 	}
 }
 
@@ -210,24 +245,30 @@ memory_tell(struct memory *m, const char *host, enum strategy strategy, bool wor
 static void
 read_site(struct memory *m, struct config_node *list, int64_t now)
 {
-	const char *domain, *name;
-	enum strategy strategy, next;
+	bool is_host;
+	const char *name, *text;
+	enum strategy strategy;
 	struct config_node node;
-	int64_t until = 0;
+	int64_t until = 0, port = 0, keep;
 
 	if (!config_object(list, NULL, &node))
 		return;
-	if (!config_string(&node, "domain", &domain) || !is_site(domain) ||
-	    strlen(domain) >= MEMORY_DOMAIN_MAX)
-		config_bad(&node, "domain", "a host name or address");
-	else if (!config_string(&node, "strategy", &name) || !strategy_parse(&strategy, name))
+	is_host = config_string(&node, "host", &name);
+	keep = is_host ? MEMORY_PASSED_S : MEMORY_KEEP_S;
+	if ((!is_host && !config_string(&node, "domain", &name)) || !is_site(name) ||
+	    strlen(name) >= MEMORY_NAME_MAX)
+		config_bad(&node, is_host ? "host" : "domain", "a host name or address");
+	else if (is_host && !config_integer(&node, "port", 1, UINT16_MAX, &port))
+		config_bad(&node, "port", "a port");
+	else if (!config_string(&node, "strategy", &text) || !strategy_parse(&strategy, text))
 		config_bad(&node, "strategy", "a strategy");
 	else if (!config_integer(&node, "until", 0, INT64_MAX, &until))
 		config_bad(&node, "until", "a time in seconds");
-	else if (until > now && m->n < MEMORY_SITES && strategy != m->first &&
-	    next_strategy(m->first, strategy, &next) && find(m, domain, now) == NULL)
+	else if (until > now && m->n[is_host] < MEMORY_SITES &&
+	    (is_host ? strategy == past_the_bridge(m->first) : is_reached(m->first, strategy)) &&
+	    find(m, name, (uint16_t)port, now) == NULL)
 		/* A clock that was wrong keeps nothing for years. */
-		add(m, domain, strategy, until < now + MEMORY_KEEP_S ? until : now + MEMORY_KEEP_S);
+		add(m, name, (uint16_t)port, strategy, until < now + keep ? until : now + keep);
 	config_end(&node);
 }
 
@@ -286,10 +327,14 @@ write_sites(FILE *f, const struct memory *m)
 	const struct site *s;
 
 	fprintf(f, "{\"sites\": [");
-	TAILQ_FOREACH(s, &m->sites, link)
-		fprintf(f, "%s\n  {\"domain\": \"%s\", \"strategy\": \"%s\", \"until\": %lld}",
-		    s != TAILQ_FIRST(&m->sites) ? "," : "", s->domain, strategy_name(s->strategy),
+	TAILQ_FOREACH(s, &m->sites, link) {
+		fprintf(f, "%s\n  {\"%s\": \"%s\", ", s != TAILQ_FIRST(&m->sites) ? "," : "",
+		    s->port != 0 ? "host" : "domain", s->name);
+		if (s->port != 0)
+			fprintf(f, "\"port\": %u, ", s->port);
+		fprintf(f, "\"strategy\": \"%s\", \"until\": %lld}", strategy_name(s->strategy),
 		    (long long)s->until);
+	}
 	fprintf(f, "\n]}\n");
 }
 

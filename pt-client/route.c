@@ -52,17 +52,32 @@ clock_now(void)
 struct concealed {
 	struct client *cl;
 	char host[MSG_HOST_MAX + 1];
+	uint16_t port;
 };
 
+/* The network between the bridge and the target is in the way. All other errors can be had for
+ * any target by asking for what does not exist or is not allowed; and who refuses is reached. */
+static bool
+is_out_of_reach(enum msg_error e)
+{
+	return e == ERR_TARGET_UNREACHABLE || e == ERR_NETWORK_UNREACHABLE || e == ERR_TARGET_TIMEOUT;
+}
+
 static void
-on_concealed(void *arg, bool ok, bool authentic)
+on_concealed(void *arg, bool ok, enum msg_error error)
 {
 	struct concealed *c = arg;
 
-	/* Only the bridge's own word counts: see memory_tell. */
-	if (ok || authentic)
-		memory_tell(c->cl->memory, c->host, STRATEGY_CONCEAL, ok, clock_now());
+	if (ok || is_out_of_reach(error))
+		memory_tell(c->cl->memory, c->host, c->port, STRATEGY_CONCEAL, ok, clock_now());
 	free(c);
+}
+
+static void
+tell(const struct route *r, bool worked)
+{
+	if (r->automatic)
+		memory_tell(r->cl->memory, r->host, r->req.port, r->strategy, worked, clock_now());
 }
 
 /* ---- the end ---- */
@@ -100,8 +115,8 @@ fail(struct route *r, enum socks5_rep rep, const char *why)
 {
 	log_warning("a connection failed: %s", why);
 	/* A look-up that failed says nothing about the strategy. */
-	if (r->automatic && r->addresses.n > 0)
-		memory_tell(r->cl->memory, r->host, r->strategy, false, clock_now());
+	if (r->addresses.n > 0)
+		tell(r, false);
 	request_reply(r->req.fd, r->req.kind, rep);
 	route_free(r);
 }
@@ -113,8 +128,8 @@ on_relay(void *arg, const struct relay_report *report)
 {
 	struct route *r = arg;
 
-	if (r->automatic && (report->answered || report->failed))
-		memory_tell(r->cl->memory, r->host, r->strategy, report->answered, clock_now());
+	if (report->answered || report->failed)
+		tell(r, report->answered);
 	route_free(r);
 }
 
@@ -212,6 +227,7 @@ conceal(struct client *cl, const struct request *req, bool automatic)
 	if (automatic) {
 		c = mem_zalloc(sizeof(*c));
 		c->cl = cl;
+		c->port = req->port;
 		memcpy(c->host, req->host, strnlen(req->host, MSG_HOST_MAX));
 	}
 	b->refs++;
@@ -225,7 +241,7 @@ route_request(struct client *cl, const struct request *req)
 	bool automatic = s == STRATEGY_AUTO;
 
 	if (automatic)
-		s = memory_ask(cl->memory, req->host, clock_now());
+		s = memory_ask(cl->memory, req->host, req->port, clock_now());
 	if (s == STRATEGY_BLOCK) {
 		request_reply(req->fd, req->kind, SOCKS5_REP_NOT_ALLOWED);
 		evutil_closesocket(req->fd);

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import socket
+import time
 
 from alone_kit import (BARRED, CENSORED, CLOSED, HOST, MUTE, OWN, PRIVATE, SITE, SITE6, TOP, Daemon,
                        Lan, Wire, client, command, curl, digest, http, internet, relay, resolve, socks5)
@@ -241,19 +242,31 @@ def auto(t):
     with lan.inside():
         c = client_with()
         wire = Wire(t, "far")
-        # A name that works concealed is never shown.
+        # A name that works concealed is never shown, nor is what a page can ask for below it:
+        # what does not exist, is not allowed, or is closed.
         assert curl(socks5(c), f"https://{HOST}/index.html") == b"the site\n"
-        assert SITE not in {s.to[0] for s in wire.tcp}
+        for url in ("https://nosuch.target.example", f"https://{HOST}:81", "https://closed.example",
+                    "http://closed.example", f"https://{SITE}:81"):
+            curl(socks5(c), url, status=None)
+        for url in (f"https://{HOST}", "https://other.example", f"http://{HOST}"):
+            assert curl(socks5(c), url + "/index.html") == b"the site\n"
+        assert curl(http(c), f"http://{HOST}/index.html") == b"the site\n"
+        assert not wire.past(lan, OWN), wire.past(lan, OWN)[:5]
         assert rep_of(client_with().socks, "www.barred.example", 443) == 3, "cold"
         assert not os.path.exists(state + "/strategies.json") or not remembered(state)
         curl(socks5(c), "https://www.barred.example/f1", status=None)
-        # The whole domain is known by now.
-        assert curl(http(c), "https://img.barred.example/index.html") == b"the site\n"
+        # Only that port of that host is known by now: its neighbours are not shown for it.
+        curl(socks5(c), "https://img.barred.example/f1", status=None)
+        assert BARRED not in {s.to[0] for s in wire.tcp}
+        assert curl(http(c), "https://www.barred.example/index.html") == b"the site\n"
         wire.stop()
-        assert cut(wire, "img.barred.example", (BARRED,)) == 1
+        assert cut(wire, "www.barred.example", (BARRED,)) == 1
         c.close()
-        site, = remembered(state)
-        assert site["domain"] == "barred.example" and site["strategy"] == "split", site
+        img, site = sorted(remembered(state), key=lambda x: x["host"])
+        until_then = site.pop("until")
+        assert time.time() < until_then <= time.time() + 3600
+        assert site == {"host": "www.barred.example", "port": 443, "strategy": "split"}, site
+        assert img["host"] == "img.barred.example", img
 
         c = client_with()
         assert rep_of(c.socks, "www.barred.example", 443) == 0, "not remembered"
