@@ -27,6 +27,7 @@ CENSORED, MUTE = "198.51.100.13", "198.51.100.14"  # see alone_strategies.py
 LOST, UNREACHABLE, NO_ROUTE = "198.51.100.98", "198.51.100.99", "192.0.2.77"
 HOST = "www.target.example"
 REBIND = "rebind.example"
+MOVING = "moving.example"  # see alone_strategies.py
 TOP = os.environ["TMP"]
 E2E = os.path.dirname(os.path.abspath(__file__))
 # Linux; Python has no names for them.
@@ -41,10 +42,11 @@ ZONE = {
     "private.example": [PRIVATE], "loop.example": ["127.0.0.1"], "own.example": [OWN],
     "mapped.example": ["::ffff:" + PRIVATE], "nat64.example": ["64:ff9b::" + PRIVATE],
     "unique.example": ["fd99::10"], "mixed.example": [PRIVATE, SITE],
-    REBIND: [SITE, PRIVATE], "silent.example": None,
+    REBIND: [SITE, PRIVATE], MOVING: [SITE], "silent.example": None,
     "closed.example": [CLOSED], "lost.example": [LOST],
     "unreachable.example": [UNREACHABLE], "noroute.example": [NO_ROUTE],
 }
+TTL = {REBIND: 0, MOVING: 3}  # seconds; 60 for all others
 
 
 # ---- programs ----
@@ -230,7 +232,7 @@ class Dns:
         body = query[12:end]
         for a in found:
             packed = socket.inet_pton(family, a)
-            body += struct.pack("!HHHIH", 0xc00c, kind, 1, 0 if name == REBIND else 60, len(packed))
+            body += struct.pack("!HHHIH", 0xc00c, kind, 1, TTL.get(name, 60), len(packed))
             body += packed
         return head + body
 

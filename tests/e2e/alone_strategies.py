@@ -6,9 +6,10 @@ import re
 import socket
 import time
 
-from alone_kit import (BARRED, CENSORED, CLOSED, HOST, MUTE, OWN, PRIVATE, SITE, SITE6, TOP, Daemon,
-                       Lan, Wire, client, command, curl, digest, http, internet, relay, resolve, socks5)
-from pt_kit import connect, exactly, read_reply, request, run, test, to_end
+from alone_kit import (BARRED, CENSORED, CLOSED, HOST, MOVING, MUTE, OWN, PRIVATE, SITE, SITE6, TOP,
+                       TTL, ZONE, Daemon, Lan, Wire, client, command, curl, digest, http, internet,
+                       relay, resolve, socks5)
+from pt_kit import connect, exactly, read_reply, request, run, test, to_end, until
 from pt_peers import Listener
 from pt_peers import relay as pass_on
 
@@ -102,16 +103,32 @@ def split(t):
                     data = curl(proxy, version, *tls, f"https://{HOST}/f90?split")
                     assert digest(data) == net.files["f90"]
                     n += 1
+                    if n == 1:
+                        r.kill()  # it was asked for the addresses: the client remembers them
     wire.stop()
     assert cut(wire, HOST) == n
     assert not wire.past(lan, OWN, SITE, SITE6), wire.past(lan, OWN, SITE, SITE6)[:5]
     seen = net.log("?split")
     assert len(seen) == n and not [x for x in seen if x.startswith(net.lan.near)], seen
-    # The relay was asked for the addresses, once: the client remembers them.
-    assert net.dns.asked.count(HOST) >= 1
-    r.kill()
+
+
+@test("split", "a name is asked for again once its time to live is over, and not before")
+def split_ttl(t):
+    net = internet(t)
+    r = relay(t)
+    lan = Lan(t)
     with lan.inside():
-        assert curl(socks5(c), f"https://{HOST}/index.html") == b"the site\n"
+        c = client(t, r, config={"default": "split"})
+        start = time.monotonic()
+        for _ in range(5):
+            assert curl(socks5(c), f"https://{MOVING}/index.html") == b"the site\n"
+        # Two families, each time that what was known had become too old.
+        times = 1 + int((time.monotonic() - start) / TTL[MOVING])
+        assert 2 <= net.dns.asked.count(MOVING) <= 2 * times, (net.dns.asked.count(MOVING), times)
+        ZONE[MOVING] = [BARRED]
+        wire = Wire(t, "far")
+        until(lambda: curl(socks5(c), f"https://{MOVING}/index.html") == b"the site\n" and
+              BARRED in {s.to[0] for s in wire.tcp}, "a connection to the new address")
 
 
 @test("split", "the second hello that a HelloRetryRequest asks for is cut like the first")
