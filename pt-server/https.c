@@ -43,6 +43,7 @@ struct https {
 	struct event_base *base;
 	struct evhttp *http;
 	struct tls_ctx *tls;
+	struct event *rotate; /* the keys of its session tickets */
 	struct https_config config; /* without its strings */
 	char *path;
 	bool trusts;
@@ -409,6 +410,31 @@ http_new(struct https *https)
 	return http;
 }
 
+static void
+on_rotate(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	tls_ctx_rotate_tickets(arg);
+}
+
+/* The certificate, and session tickets under keys that do not stay. */
+static int
+tls_start(struct https *https, const struct https_config *config, char error[256])
+{
+	struct timeval every = { .tv_sec = HTTPS_TICKET_KEY_S };
+
+	if (config->ticket_key_s > 0)
+		every.tv_sec = config->ticket_key_s;
+	https->tls = tls_ctx_server(config->cert_pem, config->key_pem, error);
+	if (https->tls == NULL)
+		return -1;
+	https->rotate = event_new(https->base, -1, EV_PERSIST, on_rotate, https->tls);
+	if (https->rotate == NULL || event_add(https->rotate, &every) != 0)
+		abort();
+	return 0;
+}
+
 struct https *
 https_new(struct event_base *base, const struct https_config *config, char error[256])
 {
@@ -432,8 +458,7 @@ https_new(struct event_base *base, const struct https_config *config, char error
 	https->site = site_new(config->decoy, config->base, error);
 	if (https->site == NULL)
 		goto fail;
-	https->tls = tls_ctx_server(config->cert_pem, config->key_pem, error);
-	if (https->tls == NULL)
+	if (tls_start(https, config, error) != 0)
 		goto fail;
 	https->http = http_new(https);
 	if (https->http == NULL) {
@@ -461,6 +486,8 @@ https_free(struct https *https)
 		event_free(https->listeners[i].retry);
 	if (https->http != NULL)
 		evhttp_free(https->http);
+	if (https->rotate != NULL)
+		event_free(https->rotate);
 	tls_ctx_free(https->tls);
 	free(https->path);
 	site_free(https->site);

@@ -10,6 +10,9 @@
 #define HTTPS_BODY_MAX (256u * 1024)   /* bytes of a request's body */
 #define HTTPS_HEADERS_MAX (16u * 1024) /* bytes of its headers */
 #define HTTPS_IDLE_TIMEOUT 120         /* seconds */
+/* A ticket is good for 300 s (wolfSSL's hint to clients); the key that sealed it lives twice
+ * as long as it seals (tls_ctx_rotate_tickets), and no recording can be read after that. */
+#define HTTPS_TICKET_KEY_S 600
 
 struct event_base;
 struct https;
@@ -37,6 +40,7 @@ struct https_config {
 	/* A folder, read once, that is what strangers see (pt-server/site.h).
 	 * NULL: a page that is made up. */
 	const char *decoy;
+	unsigned ticket_key_s; /* for how long a key seals tickets; 0: HTTPS_TICKET_KEY_S */
 };
 
 /* NULL: what is wrong is in error. */

@@ -28,6 +28,7 @@ static int port;
 static char *cert_pem, *key_pem;
 static char folder[] = "/tmp/test_https.XXXXXX";
 static char *decoy; /* a folder, or NULL */
+static unsigned ticket_key_s;
 
 /* --- the server process -------------------------------------------------- */
 
@@ -113,7 +114,8 @@ serve(const char *trusted_proxy, int ready, int stop)
 	char arg[] = "arg", error[256];
 	struct https_config config = { .cert_pem = cert_pem, .key_pem = key_pem, .base = "/api",
 				       .api = api, .peer = peer, .arg = arg,
-				       .trusted_proxy = trusted_proxy, .decoy = decoy };
+				       .trusted_proxy = trusted_proxy, .decoy = decoy,
+				       .ticket_key_s = ticket_key_s };
 	struct sockaddr_in sin = { .sin_family = AF_INET,
 				   .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	struct sockaddr_storage bound;
@@ -474,6 +476,20 @@ START_TEST(versions_and_resumption)
 }
 END_TEST
 
+/* Nobody calls for it: old tickets end by themselves. (s_client leaves -sess_in alone.) */
+START_TEST(ticket_keys_are_rotated)
+{
+	ticket_key_s = 1;
+	start(NULL);
+	free(run(S_CLIENT "-sess_out %s/session 2>&1", port, "tls1_3", folder));
+	EXPECT("New\n",
+	       "for i in $(seq 25); do " S_CLIENT "-sess_in %s/session 2>&1 | "
+	       "grep -oE '^(New|Reused)' > %s/said; grep New %s/said && break; done",
+	       port, "tls1_3", folder, folder, folder);
+	stop();
+}
+END_TEST
+
 START_TEST(two_hundred_at_once)
 {
 	start(NULL);
@@ -768,6 +784,7 @@ START_TEST(bad_configurations)
 }
 END_TEST
 
-TEST_MAIN("https", pages, a_folder, the_api, sizes, pins, versions_and_resumption, two_hundred_at_once,
+TEST_MAIN("https", pages, a_folder, the_api, sizes, pins, versions_and_resumption,
+	  ticket_keys_are_rotated, two_hundred_at_once,
 	  held_requests, pipelining, clients_that_break_off, rubbish, addresses,
 	  out_of_descriptors, bad_configurations)

@@ -11,6 +11,7 @@
 
 #include <event2/buffer.h>
 #include <event2/event.h>
+#include <openssl/ssl.h>
 
 #include "common/mem.h"
 #include "pt-server/certificate.h"
@@ -546,8 +547,118 @@ START_TEST(a_peer_that_breaks_off_while_we_write)
 }
 END_TEST
 
+/* --- session tickets, as OpenSSL holds them ------------------------------- */
+
+/* Turns the loop until an operation on the non-blocking client is through. */
+#define OPENSSL_UNTIL(ssl, rc, operation)                                              \
+	while ((rc = (operation)) <= 0) {                                              \
+		ck_assert_int_eq(SSL_get_error(ssl, rc), SSL_ERROR_WANT_READ);         \
+		event_base_loop(base, EVLOOP_NONBLOCK);                                \
+	}
+
+/* A visit of the server; the session that is left after it. */
+static SSL_SESSION *
+visit(int version, uint64_t options, SSL_SESSION *with, bool *resumed)
+{
+	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+	SSL *ssl = SSL_new(ctx);
+	SSL_SESSION *left;
+	struct end server;
+	char echo[2];
+	int fd = bare(&server), rc;
+
+	server.echo = true;
+	evutil_make_socket_nonblocking(fd);
+	SSL_set_max_proto_version(ssl, version);
+	SSL_set_options(ssl, options);
+	SSL_set_fd(ssl, fd);
+	if (with != NULL)
+		ck_assert_int_eq(SSL_set_session(ssl, with), 1);
+	OPENSSL_UNTIL(ssl, rc, SSL_connect(ssl));
+	ck_assert_int_eq(SSL_version(ssl), version);
+	ck_assert_int_eq(SSL_write(ssl, "x", 1), 1);
+	OPENSSL_UNTIL(ssl, rc, SSL_read(ssl, echo, sizeof(echo))); /* TLS 1.3: takes the ticket */
+	*resumed = SSL_session_reused(ssl) == 1;
+	left = SSL_get1_session(ssl);
+	SSL_set_shutdown(ssl, SSL_SENT_SHUTDOWN); /* or OpenSSL takes it for broken */
+	SSL_free(ssl);
+	SSL_CTX_free(ctx);
+	close(fd);
+	end_clear(&server);
+	return left;
+}
+
+static void
+visit_again(int version, SSL_SESSION *with, bool resumes)
+{
+	bool resumed;
+
+	SSL_SESSION_free(visit(version, 0, with, &resumed));
+	ck_assert_msg(resumed == resumes, "TLS %x", (unsigned)version);
+}
+
+START_TEST(tickets_resume_across_one_rotation_but_not_two)
+{
+	static const int versions[] = { TLS1_2_VERSION, TLS1_3_VERSION };
+
+	setup();
+	for (size_t i = 0; i < sizeof(versions) / sizeof(versions[0]); i++) {
+		SSL_SESSION *first, *second;
+		bool resumed;
+
+		first = visit(versions[i], 0, NULL, &resumed);
+		ck_assert(!resumed);
+		visit_again(versions[i], first, true);
+		tls_ctx_rotate_tickets(server_ctx);
+		second = visit(versions[i], 0, first, &resumed);
+		ck_assert(resumed);
+		tls_ctx_rotate_tickets(server_ctx);
+		visit_again(versions[i], first, false);
+		/* What resumed by an old ticket got a new one (wolfSSL 5.5: but for TLS 1.2). */
+		if (versions[i] == TLS1_3_VERSION)
+			visit_again(versions[i], second, true);
+		SSL_SESSION_free(first);
+		SSL_SESSION_free(second);
+	}
+	teardown();
+}
+END_TEST
+
+/* A session without a ticket has an id, which a cache would know: secrets that nobody rotates. */
+START_TEST(a_server_keeps_no_sessions)
+{
+	SSL_SESSION *session;
+	bool resumed;
+
+	setup();
+	session = visit(TLS1_2_VERSION, SSL_OP_NO_TICKET, NULL, &resumed);
+	SSL_SESSION_free(visit(TLS1_2_VERSION, SSL_OP_NO_TICKET, session, &resumed));
+	ck_assert(!resumed);
+	SSL_SESSION_free(session);
+	teardown();
+}
+END_TEST
+
+/* A handshake that goes on when the keys are gone ends without them. */
+START_TEST(a_context_may_be_freed_before_its_connections)
+{
+	struct end server, client;
+
+	setup();
+	pair(&server, &client);
+	tls_ctx_free(server_ctx);
+	server_ctx = NULL;
+	bufferevent_write(client.bev, "x", 1);
+	TURN_UNTIL(evbuffer_get_length(server.got) == 1 || server.what != 0);
+	end_clear(&client);
+	end_clear(&server);
+	teardown();
+}
+END_TEST
+
 TEST_MAIN("tls_bev", bad_certificates_are_refused, bytes_go_both_ways, writes_wait_for_the_reader,
 	  closing_when_written_loses_nothing, queued_bytes_leave_when_writing_is_switched_on,
 	  close_notify_is_sent_and_seen, input_that_nobody_takes_is_bounded,
 	  garbage_gets_the_alert_that_openssl_sends, one_byte_at_a_time, truncation_at_every_length,
-	  a_peer_that_breaks_off_while_we_write)
+	  a_peer_that_breaks_off_while_we_write, tickets_resume_across_one_rotation_but_not_two,
+	  a_server_keeps_no_sessions, a_context_may_be_freed_before_its_connections)

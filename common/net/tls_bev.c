@@ -14,6 +14,7 @@
 #include <wolfssl/ssl.h>
 
 #include "common/mem.h"
+#include "common/tickets.h"
 
 #define RECORD_MAX 16384
 /* Plaintext that is encrypted before the socket is tried. */
@@ -26,6 +27,7 @@
 
 struct tls_ctx {
 	WOLFSSL_CTX *wolf;
+	struct tickets tickets; /* of a server */
 	bool server;
 };
 
@@ -122,17 +124,66 @@ ctx_new(WOLFSSL_METHOD *method, bool server, char error[256])
 	return ctx;
 }
 
+/* Seals and opens session tickets. wolfSSL leaves room for the tag behind what it wants
+ * sealed; iv and mac, which the AEAD does not need, salt the ticket's key. */
+static int
+on_ticket(WOLFSSL *ssl, unsigned char name[WOLFSSL_TICKET_NAME_SZ],
+	  unsigned char iv[WOLFSSL_TICKET_IV_SZ], unsigned char mac[WOLFSSL_TICKET_MAC_SZ],
+	  int seal, unsigned char *ticket, int n, int *out_n, void *arg)
+{
+	static const int verdict[] = { [TICKET_OK] = WOLFSSL_TICKET_RET_OK,
+				       [TICKET_OLD] = WOLFSSL_TICKET_RET_CREATE,
+				       [TICKET_BAD] = WOLFSSL_TICKET_RET_REJECT };
+	const struct tickets *keys = arg;
+	struct ticket_head head;
+
+	(void)ssl;
+	if (keys == NULL) /* the context is gone */
+		return WOLFSSL_TICKET_RET_REJECT;
+	if (seal) {
+		if (*out_n < n + TICKET_OVERHEAD)
+			return WOLFSSL_TICKET_RET_FATAL;
+		tickets_seal(keys, &head, ticket, (size_t)n);
+		memcpy(name, head.name, sizeof(head.name));
+		memcpy(iv, head.salt, WOLFSSL_TICKET_IV_SZ);
+		memcpy(mac, head.salt + WOLFSSL_TICKET_IV_SZ, WOLFSSL_TICKET_MAC_SZ);
+		*out_n = n + TICKET_OVERHEAD;
+		return WOLFSSL_TICKET_RET_OK;
+	}
+	memcpy(head.name, name, sizeof(head.name));
+	memcpy(head.salt, iv, WOLFSSL_TICKET_IV_SZ);
+	memcpy(head.salt + WOLFSSL_TICKET_IV_SZ, mac, WOLFSSL_TICKET_MAC_SZ);
+	*out_n = n - TICKET_OVERHEAD;
+	return verdict[tickets_open(keys, &head, ticket, (size_t)n)];
+}
+
+_Static_assert(TICKET_NAME == WOLFSSL_TICKET_NAME_SZ &&
+	       TICKET_SALT == WOLFSSL_TICKET_IV_SZ + WOLFSSL_TICKET_MAC_SZ, "a ticket's head");
+
 struct tls_ctx *
 tls_ctx_server(const char *cert_pem, const char *key_pem, char error[256])
 {
-	/* Tickets need nothing more: wolfSSL makes and rotates their keys itself. */
 	struct tls_ctx *ctx = ctx_new(wolfSSLv23_server_method(), true, error);
 
-	if (ctx != NULL && load_certificate(ctx->wolf, cert_pem, key_pem, error) != 0) {
+	if (ctx == NULL)
+		return NULL;
+	tickets_init(&ctx->tickets);
+	/* wolfSSL's own ticket keys and its cache of sessions keep old secrets for as long as
+	 * no new client comes to overwrite them. */
+	wolfSSL_CTX_set_session_cache_mode(ctx->wolf, WOLFSSL_SESS_CACHE_OFF);
+	wolfSSL_CTX_set_TicketEncCb(ctx->wolf, on_ticket);
+	wolfSSL_CTX_set_TicketEncCtx(ctx->wolf, &ctx->tickets);
+	if (load_certificate(ctx->wolf, cert_pem, key_pem, error) != 0) {
 		tls_ctx_free(ctx);
 		return NULL;
 	}
 	return ctx;
+}
+
+void
+tls_ctx_rotate_tickets(struct tls_ctx *ctx)
+{
+	tickets_rotate(&ctx->tickets);
 }
 
 struct tls_ctx *
@@ -146,7 +197,10 @@ tls_ctx_free(struct tls_ctx *ctx)
 {
 	if (ctx == NULL)
 		return;
+	if (ctx->wolf != NULL)
+		wolfSSL_CTX_set_TicketEncCtx(ctx->wolf, NULL); /* connections may go on */
 	wolfSSL_CTX_free(ctx->wolf);
+	tickets_clear(&ctx->tickets);
 	free(ctx);
 }
 

@@ -14,6 +14,10 @@ struct tls_ctx;
 struct tls_ctx *tls_ctx_server(const char *cert_pem, const char *key_pem, char error[256]);
 /* A client side that verifies nothing; for tests. */
 struct tls_ctx *tls_ctx_client(char error[256]);
+/* New session tickets get a new key (common/tickets.h): a ticket resumes its session across
+ * one rotation, not across two. Its owner calls this at least every few hours, or whoever
+ * takes the process's memory can read what was recorded before. */
+void tls_ctx_rotate_tickets(struct tls_ctx *ctx);
 /* Connections made from it may outlive it. */
 void tls_ctx_free(struct tls_ctx *ctx);
 
