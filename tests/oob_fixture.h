@@ -313,16 +313,34 @@ fx_lo_address6(const char *ip)
 	close(fd);
 }
 
+/* In namespaces of its own an ordinary user may be root, who keeps that over exec (nginx needs
+ * port 443). */
+static bool
+fx_unshare_as_root(void)
+{
+	unsigned uid = geteuid(), gid = getegid();
+	char map[32];
+
+	if (unshare(CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWNS) != 0)
+		return false;
+	fx_write("/proc/self/setgroups", "deny");
+	snprintf(map, sizeof(map), "0 %u 1", uid);
+	fx_write("/proc/self/uid_map", map);
+	snprintf(map, sizeof(map), "0 %u 1", gid);
+	fx_write("/proc/self/gid_map", map);
+	return true;
+}
+
 /* Network and mounts of this process's own; its lo has 192.0.2.1 and .2, 2001:db8::1 and ::2,
- * too. False where the kernel does not let us. Call it before all else. */
+ * too. False, having said so, where the kernel does not let us. Call it before all else. */
 static bool
 fx_isolate(void)
 {
 	int fd;
 
-	if (unshare(CLONE_NEWNET | CLONE_NEWNS) != 0 &&
-	    unshare(CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWNS) != 0) {
-		fprintf(stderr, "skipped: no namespaces here\n");
+	if (unshare(CLONE_NEWNET | CLONE_NEWNS) != 0 && !fx_unshare_as_root()) {
+		fprintf(stderr, "NOT TESTED: this kernel gives no namespaces: %s\n",
+		    strerror(errno));
 		return false;
 	}
 	ck_assert_int_eq(mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);

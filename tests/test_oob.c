@@ -978,8 +978,8 @@ static pid_t
 start_nginx(struct fixture *fx)
 {
 	char *path = mem_printf("%s/nginx.conf", fx->dir);
-	char *conf = mem_printf("daemon off; master_process off; pid %s/pid; error_log %s/log;\n"
-	    "events { }\nhttp { access_log off; client_body_temp_path %s/t1; proxy_temp_path %s/t2;\n"
+	char *conf = mem_printf("user root; daemon off; master_process off;\n"
+	    "pid %s/pid; error_log %s/log; events { }\nhttp { access_log off; client_body_temp_path %s/t1; proxy_temp_path %s/t2;\n"
 	    "fastcgi_temp_path %s/t3; uwsgi_temp_path %s/t4; scgi_temp_path %s/t5;\n"
 	    "server { listen 127.0.0.1:443 ssl http2; ssl_certificate %s/cert.pem;\n"
 	    "ssl_certificate_key %s/key.pem; location / { proxy_pass https://127.0.0.1:%u;\n"
@@ -1008,7 +1008,8 @@ START_TEST(test_http2)
 	const char *p;
 	pid_t nginx;
 
-	if (access("/usr/sbin/nginx", X_OK) != 0 || !fx_isolate())
+	ck_assert_msg(access("/usr/sbin/nginx", X_OK) == 0, "install the package nginx-light");
+	if (!fx_isolate())
 		return;
 	setenv("PATH", "/usr/sbin:/usr/bin:/bin", 1);
 	fx_start(&fx, "");
