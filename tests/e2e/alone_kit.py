@@ -158,7 +158,8 @@ def command(*words, status=0, seconds=60, text=None, env=None):
     done = subprocess.run(words, input=text, capture_output=True, timeout=seconds * SLOW, env=env,
                           check=False)
     assert status in (None, done.returncode), \
-        f"{' '.join(words)}: status {done.returncode}\n{done.stderr.decode('latin-1')}"
+        f"{' '.join(words)}: status {done.returncode}\n" \
+        f"{(done.stderr or done.stdout[-1000:]).decode('latin-1')}"
     return done.stdout
 
 
@@ -174,11 +175,29 @@ def resolve(r, name, *flags, status=0):
                    status=status).decode().split()
 
 
+def start_hop(t, r, folder, *flags):
+    """The address of a hop.py in front of that relay, which records in that folder."""
+    hop = Daemon(t, "hop", [sys.executable, E2E + "/hop.py", "--upstream", f"{r.host}:{r.port}",
+                            "--record", os.path.join(t.dir, folder), *flags], status=None)
+    return hop.line(r"listening (127[^ ]*)")[1]
+
+
 def line_by_hop(t, r):
     """A line of that relay behind hop.py, which records in t.dir/rec."""
-    hop = Daemon(t, "hop", [sys.executable, E2E + "/hop.py", "--upstream", f"{r.host}:{r.port}",
-                            "--record", t.dir + "/rec"], status=None)
-    return f"sultry {hop.line(r'listening (127[^ ]*)')[1]} {r.args}"
+    return f"sultry {start_hop(t, r, 'rec')} {r.args}"
+
+
+def concealed(t, c, least_down):
+    """Ends c, a client of a line_by_hop. What crossed the wire was HTTPS, which names no
+    target, and nothing but sealed records, of which so many bytes came down."""
+    c.close()
+    read_wire(t, "direct", "rec", "--least-down", str(least_down))
+
+
+def read_wire(t, what, folder, *flags):
+    """Has wire.py read a recording, in which neither the target's name nor address may be."""
+    absent = sum((["--absent", text] for text in (HOST, "target.example", SITE, SITE6)), [])
+    command(sys.executable, E2E + "/wire.py", what, os.path.join(t.dir, folder), *absent, *flags)
 
 
 def socks5(c, port=None):
@@ -372,11 +391,12 @@ class Wire:
     are (protocol, source address, destination address, port) of all that is not TCP."""
 
     def __init__(self, t, device):
-        self.tcp, self.other, self.end = [], [], False
+        self.tcp, self.other, self.end, self.whole = [], [], False, True
         self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3))
         try:
             self.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 64 << 20)
-        except PermissionError:  # in a user namespace
+        except PermissionError:  # in a user namespace: of a flood, it sees a part
+            self.whole = False
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 << 20)
         self.socket.bind((device, 3))
         self.socket.settimeout(0.1)
@@ -420,7 +440,7 @@ class Wire:
         self.thread.join(5)
         _, lost = struct.unpack("II", self.socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8))
         self.socket.close()
-        assert not lost, f"the sniffer missed {lost} packets"
+        assert not lost or not self.whole, f"the sniffer missed {lost} packets"
 
     def streams(self):
         """{(source, to): bytes}, each with its bytes in order, once. Connections that were
@@ -443,6 +463,25 @@ class Wire:
                     data += stream["parts"][sequence][len(data) - at:]
             found[key] = data
         return found
+
+    def conceals(self, lan, r, least):
+        """Ends it. What crossed it went to that relay alone: HTTPS and sealed records, no name."""
+        self.stop()
+        others = self.past(lan, r.host)
+        assert not others, f"past the relay: {others[:5]}"
+        ports = {s.to[1] for s in self.tcp if s.to[0] == r.host}
+        assert ports == {r.port}, ports
+        seen = sum(len(s.payload) for s in self.tcp)
+        assert seen > least or not self.whole, f"the sniffer saw only {seen} bytes"
+        streams = self.streams()
+        for key, data in [*streams.items(), *(((s.source, s.to), s.payload) for s in self.tcp)]:
+            for text in (HOST, "target.example", SITE):
+                assert text.encode() not in data, f"{text} from {key[0]} to {key[1]}"
+        for key, data in streams.items():
+            # One that was dialled for nothing is empty; a hello that comes behind the end of
+            # its session is a stranger's, to whom TLS says unexpected_message.
+            assert (not data or data[:2] == b"\x16\3" or data[:3] == b"\x17\3\3" or
+                    data == b"\x15\3\3\0\2\2\n" and key[0] == (r.host, r.port)), (key, data[:8])
 
     def past(self, lan, *addresses):
         """What the namespace sent to other addresses than these."""
