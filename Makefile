@@ -78,10 +78,12 @@ $(BUILD)/tests/%: $(BUILD)/tests/%.o $(LIB_CLIENT) $(LIB_SERVER) $(LIB_COMMON)
 
 # ---- packages -------------------------------------------------------------------
 
-# What the build and the tests need, by Debian's names.
+# What the build and the tests need, by Debian's names. (dropbear-bin: an sshd that does not
+# start by itself.)
 DEPS := gcc libc6-dev make pkg-config libevent-dev libwolfssl-dev libjansson-dev \
 	libcurl4-openssl-dev libssl-dev check curl openssl python3 python3-cryptography \
-	nginx-light haproxy tor git chromium iproute2 util-linux procps
+	python3-yaml python3-jsonschema nginx-light haproxy tor git openssh-client dropbear-bin \
+	chromium iproute2 util-linux procps
 
 deps:
 	@missing=; for p in $(DEPS); do \

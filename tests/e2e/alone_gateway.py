@@ -11,7 +11,7 @@ import threading
 import time
 
 from alone_kit import (HOST, OWN, TOP, Daemon, certificate, client, command, curl, digest,
-                       free_port, http, internet, line_by_hop, nginx_temporary, relay, socks5,
+                       free_port, http, internet, line_by_hop, nginx_temporary, pin, relay, socks5,
                        write)
 from hop import read_recording
 from pt_kit import DEADLINE, EXIT_SOON, PROGRAMS, SLOW, exactly, test, until
@@ -67,16 +67,8 @@ backend origin
 
 
 def make_certificates():
-    if not os.path.exists(TOP + "/gateway.pem"):
-        certificate("gateway", NAME)
-        certificate("front", FRONT)
-
-
-def pin(name):
-    key = command("openssl", "x509", "-in", f"{TOP}/{name}.crt", "-noout", "-pubkey")
-    der = command("openssl", "pkey", "-pubin", "-outform", "der", text=key)
-    hashed = command("openssl", "dgst", "-sha256", "-binary", text=der)
-    return command("basenc", "--base64url", text=hashed).decode().strip().rstrip("=")
+    certificate("gateway", NAME)
+    certificate("front", FRONT)
 
 
 def own_address():

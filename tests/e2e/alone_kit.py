@@ -32,7 +32,7 @@ TOP = os.environ["TMP"]
 E2E = os.path.dirname(os.path.abspath(__file__))
 # Linux; Python has no names for them.
 SO_RCVBUFFORCE, SOL_PACKET, PACKET_STATISTICS = 33, 263, 6
-LOCK = threading.Lock()
+LOCK, CERTIFICATES = threading.Lock(), threading.Lock()
 
 # Addresses of names; None: no answer at all. What is not here does not exist.
 ZONE = {
@@ -169,10 +169,14 @@ def curl(proxy, *words, status=0, seconds=60, text=None):
                    status=status, seconds=seconds + 5, text=text)
 
 
-def resolve(r, name, *flags, status=0):
+def resolve_by(line, name, *flags, status=0):
     """The addresses that `sultry-client --resolve` prints."""
-    return command(PROGRAMS["client"], "--bridge", line_of(r), "--resolve", name, *flags,
+    return command(PROGRAMS["client"], "--bridge", line, "--resolve", name, *flags,
                    status=status).decode().split()
+
+
+def resolve(r, name, *flags, status=0):
+    return resolve_by(line_of(r), name, *flags, status=status)
 
 
 def start_hop(t, r, folder, *flags):
@@ -342,16 +346,27 @@ class Internet:
 
 
 def certificate(name, *hosts):
-    """TOP/name.{crt,key,pem}, self-signed."""
+    """TOP/name.{crt,key,pem}, self-signed, made by the test that asks first."""
     path = os.path.join(TOP, name)
-    command("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
-            "-nodes", "-days", "2", "-subj", "/CN=" + hosts[0], "-addext",
-            "subjectAltName=" + ",".join("DNS:" + h for h in hosts),
-            "-keyout", path + ".key", "-out", path + ".crt")
-    with open(path + ".pem", "wb") as f:
-        for end in (".crt", ".key"):
-            with open(path + end, "rb") as part:
-                f.write(part.read())
+    with CERTIFICATES:
+        if os.path.exists(path + ".pem"):
+            return
+        command("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=" + hosts[0],
+                "-addext", "subjectAltName=" + ",".join("DNS:" + h for h in hosts),
+                "-keyout", path + ".key", "-out", path + ".crt")
+        with open(path + ".pem", "wb") as f:
+            for end in (".crt", ".key"):
+                with open(path + end, "rb") as part:
+                    f.write(part.read())
+
+
+def pin(name):
+    """The pin= of TOP/name.crt."""
+    key = command("openssl", "x509", "-in", f"{TOP}/{name}.crt", "-noout", "-pubkey")
+    der = command("openssl", "pkey", "-pubin", "-outform", "der", text=key)
+    hashed = command("openssl", "dgst", "-sha256", "-binary", text=der)
+    return command("basenc", "--base64url", text=hashed).decode().strip().rstrip("=")
 
 
 class World:

@@ -5,9 +5,9 @@ import re
 import socket
 import sys
 
-from alone_kit import (E2E, HOST, OWN, SITE, SITE6, TOP, Daemon, Lan, Wire, client, command,
-                       concealed, curl, digest, http, internet, line_by_hop, relay, resolve,
-                       socks5, write)
+from alone_kit import (E2E, HOST, SITE, SITE6, TOP, Daemon, Lan, Wire, certificate, client,
+                       command, concealed, curl, digest, http, internet, line_by_hop, pin,
+                       read_wire, relay, resolve, resolve_by, socks5, start_hop, write)
 from pt_kit import connect, exactly, read_reply, request, test, to_end, until
 from pt_peers import Listener
 
@@ -243,6 +243,43 @@ def git(t):
     concealed(t, c, 4 * 400_000)
 
 
+def start_ssh(t, net):
+    """Dropbear at SITE:2222 with one user, in whose home t.dir a new key may enter: the options
+    of an ssh client that may. It is root of nothing, and the machine's users are not its."""
+    for name in ("host", "user"):
+        command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-m", "PEM", "-f", f"{t.dir}/{name}")
+    command("dropbearconvert", "openssh", "dropbear", t.dir + "/host", t.dir + "/host.key")
+    os.mkdir(t.dir + "/.ssh", 0o700)
+    os.rename(t.dir + "/user.pub", t.dir + "/.ssh/authorized_keys")
+    with open(t.dir + "/host.pub", encoding="ascii") as f:
+        known = write(t, "known_hosts", f"[{HOST}]:2222 {f.read()}")
+    passwd = write(t, "passwd", f"someone:x:1000:1000::{t.dir}:/bin/sh\n")
+    with net.lan.inside():
+        server = Daemon(t, "dropbear", [
+            "unshare", "--mount", "sh", "-c", 'mount --bind "$1" /etc/passwd; shift; exec "$@"',
+            "sh", passwd, "unshare", "--user", "--map-user=1000", "--map-group=1000",
+            "dropbear", "-F", "-E", "-s", "-r", t.dir + "/host.key", "-p", SITE + ":2222",
+            "-P", t.dir + "/pid"], status=None)
+    until(lambda: net.listens(2222) or server.child.poll() is not None, "dropbear")
+    return ["-F", "none", "-i", t.dir + "/user", "-p", "2222", "-o", "BatchMode=yes",
+            "-o", "IdentitiesOnly=yes", "-o", "StrictHostKeyChecking=yes",
+            "-o", "UserKnownHostsFile=" + known]
+
+
+@test("proxy", "ssh, whose server speaks first: a file each way, by SOCKS5 and by CONNECT")
+def ssh(t):
+    options = start_ssh(t, internet(t))
+    c = watched(t, **PORTS)
+    sent = os.urandom(1_000_000)
+    for kind, port in (("socks5", c.socks), ("connect", c.http)):
+        through = f"ProxyCommand={sys.executable} {E2E}/alone_nc.py {kind} {port} %h %p"
+        got = command("ssh", *options, "-o", through, "someone@" + HOST, "tee ~/" + kind, text=sent)
+        assert got == sent, kind
+        with open(os.path.join(t.dir, kind), "rb") as f:
+            assert f.read() == sent, kind
+    concealed(t, c, 2_000_000)
+
+
 # ---- the wire ----
 
 @test("wire", "conceal: the client talks to the relay only, asks no DNS, and shows no name")
@@ -274,6 +311,24 @@ def resolve_names(t):
         assert resolve(r, name) == expected, name
     for name in ("nothing.example", "private.example", "loop.example", "own.example"):
         assert not resolve(r, name, status=1), name
+
+
+@test("wire", "conceal, read where its HTTPS ends: no target in open and resolve, no handshake")
+def unwrapped(t):
+    internet(t)
+    r = relay(t)
+    certificate("cdn", "cdn.example.net")
+    hop = start_hop(t, r, "oob", "--cert", TOP + "/cdn.crt", "--key", TOP + "/cdn.key")
+    args = re.sub("pin=[^ ]*", "pin=" + pin("cdn"), r.args)
+    line = f"sultry {r.host}:{r.port} {args} url=https://{hop}/"
+    c = client(t, line=line)
+    for proxy in (socks5(c), http(c)):
+        for tls in (("--tls-max", "1.2"), ("--tlsv1.3",)):
+            curl(proxy, *tls, "-o", "/dev/null", f"https://{HOST}/f9")
+        curl(proxy, "-o", "/dev/null", f"http://{HOST}/f9")
+    c.close()
+    assert resolve_by(line, HOST) == [SITE6, SITE]
+    read_wire(t, "oob", "oob")
 
 
 @test("wire", "conceal behind a recording hop: HTTPS, or nothing but sealed records")

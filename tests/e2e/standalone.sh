@@ -1,7 +1,7 @@
 #!/bin/bash
-# The standalone proxy and relay (issue 4) with real programs: curl, openssl, git, Chromium,
-# nginx and HAProxy, in network namespaces with a DNS server of their own. Needs to be root,
-# or user namespaces. Words select tests (tests/e2e/standalone.sh browser).
+# The standalone proxy and relay (issue 4) with real programs: curl, openssl, git, ssh, Chromium,
+# nginx and HAProxy, in network namespaces with a DNS server of their own. Needs user
+# namespaces. Words select tests (tests/e2e/standalone.sh browser).
 set -eu
 cd "$(dirname "$0")/../.."
 . tests/e2e/lib.sh
@@ -12,6 +12,8 @@ need python3 python3
 need curl curl
 need openssl openssl
 need git git
+need ssh openssh-client
+need dropbear dropbear-bin
 need nginx nginx-light
 need haproxy haproxy
 need chromium chromium
