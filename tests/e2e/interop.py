@@ -15,7 +15,7 @@ import struct
 import sys
 import time
 
-from interop_world import POOL, World, exactly, to_end
+from interop_world import POOL, TOKEN, World, exactly, to_end
 from specclient import (ACCEPT, ACK, CLOSE, CREDIT, DATA, FIN, HELLO, PING, PONG, TIMEOUT, Direct,
                         Handshake, Padding, Session, b64, base_path, clock, compact, epoch_keys, frame,
                         seal)
@@ -160,6 +160,63 @@ def check_errors(w):
     assert reply["error"]["code"] == "target_refused"
     again = s.post_open()
     assert again[0] == 200 and again[-1] == first[-1], "a copy of a refused open is told the same"
+
+
+def check_relay_opens(w):
+    """5.2, 5.3: a relay reaches the target that open names, and tells at which address"""
+    port = w.target.address[1]
+    for host in ("127.0.0.1", "localhost", "LOCALHOST"):
+        target = {"host": host, "port": port}
+        s, t = w.session(b"hello?", w.relay, token=TOKEN, target=target)
+        assert s.header["target"] == {"address": "127.0.0.1", "port": port}, s.header
+        assert s.first == b"hi"
+        d = Direct(s, 0)
+        d.connect().sock.sendall(d.hello(frame(DATA, 6, b" there"), ack=(2, CREDIT)))
+        assert w.next(d)[0] == ACCEPT and exactly(t, 6) == b" there"
+        d.close()
+        t.close()
+
+
+def check_relay_resolves(w):
+    """5.2, 5.3: addresses that this client may reach, and no others"""
+    header, data, _ = w.relay.ask({"op": "resolve", "time": 0, "host": "localhost",
+                                   "token": TOKEN})
+    assert header.pop("ttl") in range(86401) and data == b""
+    assert header == {"addresses": ["127.0.0.1"]}, header
+
+
+def check_relay_refuses(w):
+    """5.2, 5.5: the access list and the token, in open and in resolve"""
+    port, now = w.target.address[1], int(time.time())
+    good = {"op": "open", "time": now, "up": 0, "token": TOKEN,
+            "target": {"host": "127.0.0.1", "port": port}}
+    resolve = {"op": "resolve", "time": now, "host": "localhost", "token": TOKEN}
+    for base, change, code in (
+            (good, {"token": "token-of-nobody-at-all"}, "unauthorized"),
+            (good, {"token": TOKEN + "x"}, "unauthorized"),
+            (good, {"token": TOKEN[:-1]}, "unauthorized"),
+            (good, {"token": ...}, "unauthorized"),
+            (good, {"token": ""}, "bad_request"),
+            (good, {"token": 65 * "x"}, "bad_request"),
+            (good, {"target": {"host": "127.0.0.1", "port": port ^ 1}}, "target_denied"),
+            (good, {"target": {"host": "127.0.0.2", "port": port}}, "target_denied"),
+            (good, {"target": {"host": "::ffff:127.0.0.2", "port": port}}, "target_denied"),
+            (good, {"target": {"host": "10.0.0.1", "port": 443}}, "target_denied"),
+            (good, {"target": {"host": "127.0.0.1"}}, "bad_request"),
+            (good, {"target": "127.0.0.1:80"}, "bad_request"),
+            (resolve, {"token": TOKEN + "x"}, "unauthorized"),
+            (resolve, {"token": ...}, "unauthorized"),
+            (resolve, {"host": ""}, "bad_request"),
+            (resolve, {"host": 256 * "x"}, "bad_request")):
+        request = {k: v for k, v in {**base, **change}.items() if v is not ...}
+        reply, rest, _ = w.relay.ask(request)
+        assert set(reply) == {"error"} and rest == b"", (change, reply)
+        assert reply["error"]["code"] == code, (change, reply)
+    w.target.sock.settimeout(0)
+    try:
+        raise AssertionError("a refused open reached the target: %s" % w.target.accept())
+    except BlockingIOError:
+        w.target.sock.settimeout(TIMEOUT)
 
 
 # ---- exchanges ----

@@ -2,11 +2,13 @@
 
 `plain` serves its API on the public port, as by default; `split` has a
 listener of ours as fallback, so that spliced bytes can be seen; `dead` has a
-target that refuses.
+target that refuses; `relay` is no bridge, but reaches what TOKEN's user names.
 """
 import concurrent.futures
 import contextlib
+import json
 import os
+import re
 import socket
 import subprocess
 import threading
@@ -14,6 +16,7 @@ import time
 
 from specclient import ACCEPT, ACK, CREDIT, DATA, TIMEOUT, Bridge, Direct, Session
 
+TOKEN = "token-of-the-only-user"
 POOL = concurrent.futures.ThreadPoolExecutor(8)
 
 
@@ -75,31 +78,60 @@ class Server:
         assert self.process.wait(TIMEOUT) == 0, "the server's exit status"
 
 
+class Relay:
+    """A server of its own, for one user, who may reach that port of 127.0.0.1 besides what
+    everybody may."""
+
+    def __init__(self, program, folder, address, port):
+        os.mkdir(folder)
+        users, config, state = (folder + name for name in ("/users", "/config", "/state"))
+        for path, value in (
+                (users, {"users": [{"name": "one", "token": TOKEN}]}),
+                (config, {"listen": ["%s:%d" % address], "state": state, "users": users,
+                          "allow": [{}, {"networks": ["127.0.0.1/32"], "ports": [port]}]})):
+            with open(path, "w", encoding="ascii") as f:
+                json.dump(value, f)
+        self.process = subprocess.Popen([program, "--config", config])
+        self.address = address
+        line = state + "/sultry_bridgeline.txt"
+        while not os.path.exists(line):  # it listens by then
+            assert self.process.poll() is None, "the relay ended"
+            time.sleep(0.01)
+        with open(line, encoding="ascii") as f:
+            self.args = dict(a.split("=", 1) for a in re.search(r"key=.*", f.read())[0].split())
+
+    def stop(self):
+        self.process.terminate()
+        assert self.process.wait(TIMEOUT) == 0, "the relay's exit status"
+
+
 class World:
     def __init__(self, program, spec, tmp):
         self.spec, self.tmp = spec, tmp
         self.target, self.web = Listener(), Listener()
         # Bound without listening: the kernel gives the ports to nobody else, and refuses
         # connections to them.
-        self.held = [socket.socket() for _ in range(2)]
+        self.held = [socket.socket() for _ in range(3)]
         for sock in self.held:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind(("127.0.0.1", 0))
-        api, closed = (sock.getsockname() for sock in self.held)
+        api, closed, own = (sock.getsockname() for sock in self.held)
         self.servers = [
             Server(program, tmp + "/plain", self.target.address),
             Server(program, tmp + "/split", self.target.address,
                    r"sultry:fallback=127.0.0.1\:%d;sultry:oob=127.0.0.1\:%d"
                    % (self.web.address[1], api[1])),
-            Server(program, tmp + "/dead", closed)]
-        plain, split, dead = self.servers
+            Server(program, tmp + "/dead", closed),
+            Relay(program, tmp + "/relay", own, self.target.address[1])]
+        plain, split, dead, relay = self.servers
         self.plain = Bridge(plain.args, plain.address)
         self.split = Bridge(split.args, split.address, api)
         self.dead = Bridge(dead.args, dead.address)
+        self.relay = Bridge(relay.args, relay.address)
 
-    def session(self, data=b"", bridge=None):
+    def session(self, data=b"", bridge=None, **fields):
         """(a session that is open, the target's socket)"""
-        s = Session(bridge or self.split, data)
+        s = Session(bridge or self.split, data, **fields)
         reply = POOL.submit(s.post_open)
         t = self.target.accept()
         if data:

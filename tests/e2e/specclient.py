@@ -215,9 +215,9 @@ def outer(reply, keys):
 
 
 class Session:
-    def __init__(self, bridge, data=b""):
+    def __init__(self, bridge, data=b"", **fields):
         self.bridge = bridge
-        self.header = {"op": "open", "time": clock(), "up": 0}
+        self.header = {"op": "open", "time": clock(), "up": 0, **fields}
         self.shake, self.open_body = bridge.one_shot(self.header, data)
         self.n = 0           # of the next request
         self.replies = set() # the server's numbers
