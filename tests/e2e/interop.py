@@ -16,9 +16,10 @@ import sys
 import time
 
 from interop_world import POOL, TOKEN, World, exactly, to_end
-from specclient import (ACCEPT, ACK, CLOSE, CREDIT, DATA, FIN, HELLO, PING, PONG, TIMEOUT, Direct,
-                        Handshake, Padding, Session, b64, base_path, clock, compact, epoch_keys, frame,
-                        seal)
+from openapi import Api
+from specclient import (ACCEPT, ACK, CLOSE, CREDIT, DATA, FIN, HELLO, PING, PONG, SEEN, TIMEOUT,
+                        Direct, Handshake, Padding, Session, b64, base_path, clock, compact,
+                        epoch_keys, frame, seal)
 
 
 # ---- keys, handshake, API ----
@@ -187,7 +188,7 @@ def check_relay_resolves(w):
 
 def check_relay_refuses(w):
     """5.2, 5.5: the access list and the token, in open and in resolve"""
-    port, now = w.target.address[1], int(time.time())
+    port, now = w.target.address[1], clock()
     good = {"op": "open", "time": now, "up": 0, "token": TOKEN,
             "target": {"host": "127.0.0.1", "port": port}}
     resolve = {"op": "resolve", "time": now, "host": "localhost", "token": TOKEN}
@@ -573,6 +574,27 @@ def check_tls(w):
     with contextlib.suppress(ConnectionError, ssl.SSLError):
         target.result(TIMEOUT)
     d.close()
+
+
+def check_schemas(w):
+    """5, oob-api.yaml: it has said the same of every message that passed here as the server"""
+    api, seen = Api(w.spec + "/oob-api.yaml"), set()
+    asked = {"open": "OpenHeader", "status": "StatusHeader", "resolve": "ResolveHeader"}
+    replied = {"error": "ErrorHeader", "session": "OpenedHeader", "re": "ExchangedHeader",
+               "addresses": "ResolvedHeader", "alive": "AliveHeader"}
+    limits = {"OpenHeader": 32768, "ExchangeHeader": 131072}
+    for request, n, reply in SEEN:
+        name = next(replied[key] for key in replied if key in reply)
+        assert api.takes(name, reply), (name, reply)
+        bad = reply.get("error", {}).get("code") == "bad_request"
+        boxed = "epoch" in request
+        kind = "ExchangeHeader" if boxed else asked.get(request["op"])
+        good = kind is not None and n <= limits.get(kind, 0) and api.takes(kind, request)
+        assert good != bad, (kind, request, n, reply)
+        seen |= {name, (kind, good)}
+    assert set(replied.values()) <= seen, "replies of each kind"
+    assert {(kind, good) for kind in [*asked.values(), "ExchangeHeader"]
+            for good in (True, False)} <= seen, "good and bad requests of each kind"
 
 
 def main():

@@ -31,6 +31,21 @@ need()
 	command -v "$1" >/dev/null || fail "$1 is missing: install the package $2"
 }
 
+# need_python MODULE...: sets PYTHON to one that has them. Debian's packages (python3-MODULE)
+# are for Debian's, which need not be the first in PATH.
+need_python()
+{
+	local modules
+
+	modules=$(IFS=,; echo "$*")
+	for PYTHON in python3 /usr/bin/python3; do
+		if "$PYTHON" -c "import $modules" 2>/dev/null; then
+			return
+		fi
+	done
+	fail "python3 has not all of: $*; install the packages python3-MODULE"
+}
+
 # start NAME COMMAND...: runs it in the background, output in $TMP/log/NAME.
 start()
 {

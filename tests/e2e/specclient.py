@@ -22,6 +22,7 @@ from cryptography.x509 import load_der_x509_certificate
 
 TIMEOUT = 20
 CREDIT = 262144
+SEEN = []  # (header of a request, bytes behind it, header of the reply)
 PAD, HELLO, ACCEPT, DATA, ACK, FIN, PING, PONG, CLOSE = range(9)
 
 
@@ -194,7 +195,9 @@ class Bridge:
     def ask(self, header, data=b""):
         """(header, stream bytes, Handshake)"""
         shake, body = self.one_shot(header, data)
-        return *self.answer(shake, self.post(self.base, body)), shake
+        reply, rest = self.answer(shake, self.post(self.base, body))
+        SEEN.append((header, len(data), reply.copy()))
+        return reply, rest, shake
 
     def answer(self, shake, reply):
         return unpack(shake.read(unb64(outer(reply, {"noise"})["noise"])))
@@ -219,6 +222,8 @@ class Session:
         self.bridge = bridge
         self.header = {"op": "open", "time": clock(), "up": 0, **fields}
         self.shake, self.open_body = bridge.one_shot(self.header, data)
+        self.open_bytes = len(data)
+        self.boxed = {}      # what is in a body
         self.n = 0           # of the next request
         self.replies = set() # the server's numbers
 
@@ -227,7 +232,9 @@ class Session:
 
     def opened(self, reply):
         """Takes the answer to the open: its stream bytes."""
+        asked = self.header
         self.header, data = self.bridge.answer(self.shake, reply)
+        SEEN.append((asked, self.open_bytes, self.header.copy()))
         return data
 
     def path(self):
@@ -241,7 +248,9 @@ class Session:
         header = {key: value for key, value in header.items() if value is not ...}
         n, self.n = self.n, self.n + 1
         sealed = seal(self.shake.k_up, n, b"", pack(header, data))
-        return n, compact({"v": 1, "n": n, "box": b64(sealed)})
+        body = compact({"v": 1, "n": n, "box": b64(sealed)})
+        self.boxed[body] = header, len(data)
+        return n, body
 
     def post(self, request):
         """The reply to an exchange: (header, stream bytes)."""
@@ -255,7 +264,9 @@ class Session:
         message = outer(self.bridge.post(self.path(), body), {"n", "box"})
         assert message["n"] not in self.replies, "the server used a nonce twice"
         self.replies.add(message["n"])
-        return unpack(unseal(self.shake.k_down, message["n"], b"", unb64(message["box"])))
+        reply, rest = unpack(unseal(self.shake.k_down, message["n"], b"", unb64(message["box"])))
+        SEEN.append((*self.boxed[body], reply))
+        return reply, rest
 
     def exchange(self, data=b"", **fields):
         return self.post(self.box(data, **fields))
