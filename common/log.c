@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "common/output.h"
+
 static enum log_level max_level = LOG_NOTICE;
 static log_sink *to_sink;
 
@@ -39,9 +41,9 @@ emit(enum log_level level, const char *fmt, va_list ap)
 		return;
 	}
 	n = snprintf(line, sizeof(line), "sultry: %s: %s\n", names[level], msg);
-	/* A full or closed stderr must not stop us. */
-	if (write(STDERR_FILENO, line, (size_t)n) < 0)
-		return;
+	/* A full or closed stderr must not stop us: the line is lost. */
+	if (output_wait(STDERR_FILENO, 0))
+		(void)output_some(STDERR_FILENO, line, (size_t)n);
 }
 
 #define LOG_FN(name, level)                     \

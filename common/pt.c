@@ -3,13 +3,14 @@
 #include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
-#include <poll.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "common/output.h"
 
 /* How long the parent may take to make room for a line without which it cannot go on. */
 enum { PATIENCE_MS = 1000 };
@@ -47,25 +48,9 @@ now_ms(void)
 static bool
 wait_for_room(int64_t deadline)
 {
-	struct pollfd out = { .fd = STDOUT_FILENO, .events = POLLOUT };
-	int64_t left;
-	int n;
+	int64_t left = deadline - now_ms();
 
-	do {
-		left = deadline - now_ms();
-		n = poll(&out, 1, left > 0 ? (int)left : 0);
-	} while (n < 0 && errno == EINTR);
-	return n == 1 && (out.revents & (POLLERR | POLLHUP | POLLNVAL)) == 0;
-}
-
-/* Writes up to n bytes, -1 with errno otherwise. Does not block: a socket is told so in the
- * call, and a pipe that polls writable takes PIPE_BUF bytes, which is a whole line. */
-static ssize_t
-write_some(const uint8_t *p, size_t n)
-{
-	ssize_t sent = send(STDOUT_FILENO, p, n, MSG_DONTWAIT | MSG_NOSIGNAL);
-
-	return sent < 0 && errno == ENOTSOCK ? write(STDOUT_FILENO, p, n) : sent;
+	return output_wait(STDOUT_FILENO, left > 0 ? (int)left : 0);
 }
 
 /* Writes the bytes from *done on and moves it. False: not all of them by the deadline. */
@@ -77,7 +62,7 @@ write_until(const uint8_t *p, size_t n, size_t *done, int64_t deadline)
 
 		if (!wait_for_room(deadline))
 			return false;
-		k = write_some(p + *done, n - *done);
+		k = output_some(STDOUT_FILENO, p + *done, n - *done);
 		if (k > 0)
 			*done += (size_t)k;
 		else if (k < 0 && errno != EINTR && errno != EAGAIN)
