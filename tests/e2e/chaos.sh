@@ -27,10 +27,8 @@ chaos()
 	"${AS[@]}" python3 "$E2E/chaos.py" "$@" || fail "chaos.py $*"
 }
 
-# Network namespaces are root's, or those of a user who may be root of his own.
-AS=()
-[ "$(id -u)" = 0 ] || AS=(unshare --user --map-root-user --net)
-if "${AS[@]}" unshare --net true 2>/dev/null; then
+AS=(in_netns)
+if in_netns true 2>/dev/null; then
 	chaos move --jobs 2
 else
 	step "left out, since this user may make no network namespaces: chaos.py move"

@@ -46,6 +46,16 @@ need_python()
 	fail "python3 has not all of: $*; install the packages python3-MODULE"
 }
 
+# in_netns COMMAND...: runs it in a network namespace of its own. Those are root's, or of a user
+# who may be root of his own.
+in_netns()
+{
+	local user=()
+
+	[ "$(id -u)" = 0 ] || user=(--user --map-root-user)
+	unshare "${user[@]}" --net "$@"
+}
+
 # start NAME COMMAND...: runs it in the background, output in $TMP/log/NAME.
 start()
 {

@@ -21,7 +21,5 @@ for program in "$BUILD/sultry-client" "$BUILD/sultry-server"; do
 	[ -x "$program" ] || fail "$program is missing: run make first"
 done
 export BUILD
-user=()
-[ "$(id -u)" = 0 ] || user=(--map-root-user)
-unshare "${user[@]}" --net python3 -u "$E2E/standalone.py" "$@" || fail "see above"
+in_netns python3 -u "$E2E/standalone.py" "$@" || fail "see above"
 step "passed"
