@@ -1,7 +1,5 @@
 #include "pt-server/options.h"
 
-#include <event2/util.h>
-#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,18 +17,7 @@ bad(char error[256], const char *key, const char *want)
 static bool
 parse_addr(struct sockaddr_storage *a, const char *text)
 {
-	struct sockaddr_storage ss = { 0 };
-	const char *port = strrchr(text, ':');
-	int len = sizeof(ss);
-
-	/* libevent would take "443x" and 4294967739 for 443. */
-	if (port == NULL || strlen(port + 1) > 5 || port[1 + strspn(port + 1, "0123456789")] != '\0')
-		return false;
-	if (evutil_parse_sockaddr_port(text, (struct sockaddr *)&ss, &len) != 0 ||
-	    address_port(&ss) == 0)
-		return false;
-	*a = ss;
-	return true;
+	return address_parse_endpoint(a, text, strlen(text), false, 1);
 }
 
 static bool
@@ -38,17 +25,25 @@ add_direct(struct options *o, const char *text)
 {
 	struct sockaddr_storage a;
 	struct msg_address *d = &o->direct[o->n_direct];
-	const void *ip;
+	char ip[ADDRESS_TEXT_MAX];
 
 	if (o->n_direct == MSG_ADDRESSES || !parse_addr(&a, text))
 		return false;
-	ip = a.ss_family == AF_INET ? (const void *)&((struct sockaddr_in *)&a)->sin_addr :
-	    (const void *)&((struct sockaddr_in6 *)&a)->sin6_addr;
-	if (evutil_inet_ntop(a.ss_family, ip, d->address, sizeof(d->address)) == NULL)
-		return false;
+	address_ip(ip, &a);
+	snprintf(d->address, sizeof(d->address), "%.45s", ip);
 	d->port = address_port(&a);
 	o->n_direct++;
 	return true;
+}
+
+bool
+options_url_ok(const char *url)
+{
+	static const char https[] = "https://";
+	const char *host = url + sizeof(https) - 1;
+
+	return strncmp(url, https, sizeof(https) - 1) == 0 && *host != '\0' &&
+	    strchr("/:?#@", *host) == NULL;
 }
 
 static bool
@@ -80,8 +75,8 @@ read_one(struct options *o, const char *key, const char *value, char error[256])
 	else if (strcmp(key, "decoy") == 0)
 		replace(&o->decoy, value);
 	else if (strcmp(key, "url") == 0) {
-		if (strncmp(value, "https://", 8) != 0)
-			return bad(error, key, "https://...");
+		if (!options_url_ok(value))
+			return bad(error, key, "https://host...");
 		replace(&o->url, value);
 	} else if (strcmp(key, "base") == 0) {
 		if (!msg_base_ok(value))

@@ -25,6 +25,8 @@ struct options {
 
 /* Starts with defaults. 0, or -1 with error. base stays NULL if it was not given: it needs the key. */
 int options_read(struct options *o, const struct pt_args *args, char error[256]);
+/* Whether clients could ask there: https:// and a host. */
+bool options_url_ok(const char *url);
 void options_clear(struct options *o);
 
 #endif

@@ -1,6 +1,5 @@
 #include "pt-server/settings.h"
 
-#include <event2/util.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,19 +15,14 @@
 static bool
 parse_address(struct sockaddr_storage *a, const char *text, uint16_t default_port)
 {
-	struct sockaddr_storage ss = { 0 };
-	int len = sizeof(ss);
+	size_t n = strlen(text);
 
-	if (evutil_parse_sockaddr_port(text, (struct sockaddr *)&ss, &len) != 0)
+	if (address_parse_endpoint(a, text, n, false, 1))
+		return true;
+	if (default_port == 0 || !address_parse_host(a, text, n, true))
 		return false;
-	if (address_port(&ss) == 0 && default_port != 0) {
-		if (ss.ss_family == AF_INET)
-			((struct sockaddr_in *)&ss)->sin_port = htons(default_port);
-		else
-			((struct sockaddr_in6 *)&ss)->sin6_port = htons(default_port);
-	}
-	*a = ss;
-	return address_port(&ss) != 0;
+	address_set_port(a, default_port);
+	return true;
 }
 
 static void
@@ -169,15 +163,14 @@ static void
 read_direct(struct config_node *in, struct settings *s)
 {
 	struct options *o = &s->options;
-	const void *ip;
+	char ip[ADDRESS_TEXT_MAX];
 
 	o->n_direct = read_addresses(in, "direct", s->direct, MSG_ADDRESSES, 0);
 	for (unsigned i = 0; i < o->n_direct; i++) {
 		const struct sockaddr_storage *a = &s->direct[i];
 
-		ip = a->ss_family == AF_INET ? (const void *)&((const struct sockaddr_in *)a)->sin_addr :
-		    (const void *)&((const struct sockaddr_in6 *)a)->sin6_addr;
-		evutil_inet_ntop(a->ss_family, ip, o->direct[i].address, sizeof(o->direct[i].address));
+		address_ip(ip, a);
+		snprintf(o->direct[i].address, sizeof(o->direct[i].address), "%.45s", ip);
 		o->direct[i].port = address_port(a);
 	}
 }
@@ -195,8 +188,8 @@ read_options(struct config_node *in, struct settings *s)
 		config_bad(in, o->cert == NULL ? "cert" : "certkey", "both, or neither, of cert and certkey");
 	read_folder(in, "decoy", &o->decoy);
 	read_text(in, "url", &o->url);
-	if (o->url != NULL && strncmp(o->url, "https://", 8) != 0)
-		config_bad(in, "url", "https://...");
+	if (o->url != NULL && !options_url_ok(o->url))
+		config_bad(in, "url", "https://host...");
 	read_text(in, "base", &o->base);
 	o->base_given = o->base != NULL;
 	if (o->base != NULL && !msg_base_ok(o->base))

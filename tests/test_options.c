@@ -87,6 +87,7 @@ START_TEST(bad_ones)
 	} cases[] = {
 		{ "colour=red", "colour" }, { "Cert=x", "Cert" },
 		{ "url=http://a", "url" }, { "url=", "url" }, { "url=HTTPS://a", "url" },
+		{ "url=https://", "url" }, { "url=https:///x", "url" }, { "url=https://:443", "url" },
 		{ "base=", "base" }, { "base=/", "base" }, { "base=a", "base" }, { "base=/a/", "base" },
 		{ "base=/a b", "base" }, { "base=/a?b", "base" }, { "base=/a#b", "base" },
 		{ "base=/%41", "base" }, { "base=/a\n", "base" }, { "base=/\xc3\xa4", "base" },

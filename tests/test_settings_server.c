@@ -115,6 +115,32 @@ START_TEST(test_all)
 }
 END_TEST
 
+/* One way to write an address, everywhere. */
+START_TEST(test_broken_ports)
+{
+	static const char *const ports[] = { "443x", " 443", "4294967739", "+443", "-1", "0", "" };
+	static const char *const around[][2] = {
+		{ "\"oob\": \"127.0.0.1:", "\"" }, { "\"direct\": [\"127.0.0.1:", "\"]" },
+		{ "\"fallback\": \"[::1]:", "\", \"oob\": \"127.0.0.1:1\"" },
+		{ "\"resolvers\": [\"127.0.0.1:", "\"]" },
+	};
+	struct settings s;
+	char error[CONFIG_ERROR], *json;
+
+	for (size_t i = 0; i < sizeof(around) / sizeof(around[0]); i++) {
+		for (size_t k = 0; k < sizeof(ports) / sizeof(ports[0]); k++) {
+			json = mem_printf("{\"listen\": [\"127.0.0.1:1\"], \"state\": \"/s\", %s%s%s}",
+			    around[i][0], ports[k], around[i][1]);
+			write_file(json);
+			ck_assert_msg(settings_read(&s, path, error) != 0, "%s", json);
+			ck_assert_msg(strstr(error, "expected an IP address") != NULL, "%s", error);
+			free(json);
+		}
+	}
+	unlink(path);
+}
+END_TEST
+
 #define MORE(text) "{\"listen\": [\"127.0.0.1:1\"], \"state\": \"/s\",\n" text "}"
 
 START_TEST(test_errors)
@@ -137,7 +163,8 @@ START_TEST(test_errors)
 		{ MORE("\"cert\": \"/etc/passwd\""),
 		    ":1: certkey: missing: expected both, or neither, of cert and certkey" },
 		{ MORE("\"decoy\": \"/etc/passwd\""), ":2: decoy: expected a folder that can be read" },
-		{ MORE("\"url\": \"http://x\""), ":2: url: expected https://..." },
+		{ MORE("\"url\": \"http://x\""), ":2: url: expected https://host..." },
+		{ MORE("\"url\": \"https://\""), ":2: url: expected https://host..." },
 		{ MORE("\"base\": \"api\""), ":2: base: expected a path such as /api" },
 		{ MORE("\"base\": \"\""), ":2: base: expected a path such as /api" },
 		{ MORE("\"trusted_proxy\": \"me\""), ":2: trusted_proxy: expected an IP address or network" },
@@ -208,4 +235,4 @@ START_TEST(test_example)
 }
 END_TEST
 
-TEST_MAIN("settings-server", test_least, test_all, test_errors, test_check, test_example)
+TEST_MAIN("settings-server", test_least, test_all, test_broken_ports, test_errors, test_check, test_example)
