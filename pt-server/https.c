@@ -21,6 +21,7 @@
 #include "common/address.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "common/net/process.h"
 #include "common/net/tls_bev.h"
 #include "pt-server/site.h"
 
@@ -523,32 +524,28 @@ on_accept_error(struct evconnlistener *ev, void *http)
 }
 
 int
-https_listen(struct https *https, const struct sockaddr *addr, socklen_t len,
+https_listen(struct https *https, const struct sockaddr_storage *addr,
 	     struct sockaddr_storage *bound, char error[256])
 {
-	socklen_t bound_len = sizeof(*bound);
 	struct listener *l = &https->listeners[https->n_listeners];
+	char at[ADDRESS_TEXT_MAX];
+	evutil_socket_t fd;
 
 	if (https->n_listeners == LISTENERS_MAX) {
 		snprintf(error, 256, "too many listeners");
 		return -1;
 	}
-	l->ev = evconnlistener_new_bind(https->base, NULL, NULL,
-					LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC |
-						LEV_OPT_REUSEABLE,
-					-1, addr, (int)len);
-	if (l->ev == NULL) {
-		snprintf(error, 256, "cannot listen: %s", strerror(errno));
+	fd = process_listen((const struct sockaddr *)addr, address_len(addr), bound);
+	if (fd < 0) {
+		address_text(at, addr, address_port(addr));
+		snprintf(error, 256, "%s: listen: %s", at, strerror(errno));
 		return -1;
 	}
-	if (bound != NULL &&
-	    getsockname(evconnlistener_get_fd(l->ev), (struct sockaddr *)bound, &bound_len) != 0) {
-		snprintf(error, 256, "cannot listen: %s", strerror(errno));
-		evconnlistener_free(l->ev);
-		return -1;
-	}
+	l->ev = evconnlistener_new(https->base, NULL, NULL,
+				   LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fd);
 	l->retry = evtimer_new(https->base, on_retry, l);
-	if (l->retry == NULL || evhttp_bind_listener(https->http, l->ev) == NULL)
+	if (l->ev == NULL || l->retry == NULL ||
+	    evhttp_bind_listener(https->http, l->ev) == NULL)
 		abort();
 	https->n_listeners++;
 	evconnlistener_set_error_cb(l->ev, on_accept_error);

@@ -50,9 +50,10 @@ struct https *https_new(struct event_base *base, const struct https_config *conf
  * their replies go nowhere. */
 void https_free(struct https *https);
 
-/* Listens on addr (port 0: the kernel picks one); *bound (may be NULL) says where.
- * May be called more than once. 0, or -1 with error set. */
-int https_listen(struct https *https, const struct sockaddr *addr, socklen_t len,
+/* Listens on addr (port 0: the kernel picks one); *bound says where. A port that is
+ * taken is waited for (process_listen). May be called more than once. 0, or -1 with
+ * error, which names the address. */
+int https_listen(struct https *https, const struct sockaddr_storage *addr,
 		 struct sockaddr_storage *bound, char error[256]);
 
 /* The two replies. Each ends the caller's ownership of req. A peer that has left

@@ -96,8 +96,7 @@ peer(void *arg, const struct sockaddr *from, uint16_t to_port, struct sockaddr_s
 static int
 start_https(const struct options *o, struct sockaddr_storage *inner, char error[256])
 {
-	struct sockaddr_in loopback = { .sin_family = AF_INET,
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_storage loopback, bound;
 	const struct https_config cfg = {
 		.cert_pem = srv.identity.cert_pem,
 		.key_pem = srv.identity.key_pem,
@@ -112,10 +111,10 @@ start_https(const struct options *o, struct sockaddr_storage *inner, char error[
 	srv.https = https_new(srv.base, &cfg, error);
 	if (srv.https == NULL)
 		return -1;
-	if (o->oob.ss_family != AF_UNSPEC &&
-	    https_listen(srv.https, (const struct sockaddr *)&o->oob, address_len(&o->oob), NULL, error) != 0)
+	if (o->oob.ss_family != AF_UNSPEC && https_listen(srv.https, &o->oob, &bound, error) != 0)
 		return -1;
-	if (https_listen(srv.https, (struct sockaddr *)&loopback, sizeof(loopback), inner, error) != 0)
+	address_parse(&loopback, "127.0.0.1", 0);
+	if (https_listen(srv.https, &loopback, inner, error) != 0)
 		return -1;
 	inner_port = address_port(inner);
 	return 0;

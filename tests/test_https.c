@@ -15,6 +15,7 @@
 #include <event2/bufferevent.h>
 #include <event2/event.h>
 
+#include "common/address.h"
 #include "common/mem.h"
 #include "common/net/tls_bev.h"
 #include "pt-server/certificate.h"
@@ -116,9 +117,7 @@ serve(const char *trusted_proxy, int ready, int stop)
 				       .api = api, .peer = peer, .arg = arg,
 				       .trusted_proxy = trusted_proxy, .decoy = decoy,
 				       .ticket_key_s = ticket_key_s };
-	struct sockaddr_in sin = { .sin_family = AF_INET,
-				   .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	struct sockaddr_storage bound;
+	struct sockaddr_storage loopback, bound;
 	struct event *stopping;
 	struct https *https;
 
@@ -126,9 +125,9 @@ serve(const char *trusted_proxy, int ready, int stop)
 	base = event_base_new();
 	https = https_new(base, &config, error);
 	ck_assert_msg(https != NULL, "%s", error);
-	ck_assert_int_eq(https_listen(https, (struct sockaddr *)&sin, sizeof(sin), &bound, error),
-			 0);
-	port = ntohs(((struct sockaddr_in *)&bound)->sin_port);
+	address_parse(&loopback, "127.0.0.1", 0);
+	ck_assert_int_eq(https_listen(https, &loopback, &bound, error), 0);
+	port = address_port(&bound);
 	ck_assert_int_eq(write(ready, &port, sizeof(port)), sizeof(port));
 	stopping = event_new(base, stop, EV_READ, on_pipe, base);
 	event_add(stopping, NULL);
@@ -742,7 +741,7 @@ END_TEST
 START_TEST(bad_configurations)
 {
 	struct https_config good, bad;
-	struct sockaddr_in sin = { .sin_family = AF_INET, .sin_addr.s_addr = inet_addr("192.0.2.1") };
+	struct sockaddr_storage elsewhere, bound;
 	char error[256] = "";
 	struct https *https;
 	static const char *const prefixes[] = { "", "x", "1.2.3.4/33", "::1/129", "1.2.3.4/",
@@ -775,8 +774,9 @@ START_TEST(bad_configurations)
 	ck_assert_ptr_null(https_new(base, &bad, error));
 	https = https_new(base, &good, error);
 	ck_assert_ptr_nonnull(https);
-	ck_assert_int_eq(https_listen(https, (struct sockaddr *)&sin, sizeof(sin), NULL, error), -1);
-	ck_assert_ptr_nonnull(strstr(error, "cannot listen"));
+	address_parse(&elsewhere, "192.0.2.1", 443);
+	ck_assert_int_eq(https_listen(https, &elsewhere, &bound, error), -1);
+	ck_assert_str_eq(error, "192.0.2.1:443: listen: Cannot assign requested address");
 	https_free(https);
 	event_base_free(base);
 	free(key_pem);

@@ -420,10 +420,26 @@ def taken_port(t):
     # A wildcard is not quietly made a smaller one.
     p = Program(t, "server", {"TOR_PT_SERVER_BINDADDR": "sultry-[::]:" + at.split(":")[1]})
     p.ready().line(r"SMETHOD-ERROR sultry .*Address already in use")
-    waits = Program(t, "server", {"TOR_PT_SERVER_BINDADDR": "sultry-" + at})
-    waits.line("VERSION 1")
-    threading.Timer(0.5, held.close).start()
-    waits.ready().line(rf"SMETHOD sultry {re.escape(at)} .*")
+    # Both a public port and oob= are waited for, for two seconds.
+    held.close()
+    for variable, value in (("BINDADDR", "sultry-"), ("TRANSPORT_OPTIONS", "sultry:oob=")):
+        where = at.replace(":", "\\:") if value.endswith("=") else at
+        env = {"TOR_PT_SERVER_" + variable: value + where}
+        held = taken(at)
+        waits = Program(t, "server", env)
+        waits.line("STATUS .*")
+        threading.Timer(1.5, held.close).start()
+        waits.ready().line("SMETHOD sultry .*")
+        assert not refuses(int(at.split(":")[1])), variable
+        ends(waits, waits.child.terminate)
+        with taken(at):
+            waits = Program(t, "server", env).ready()
+            waits.line(rf"SMETHOD-ERROR sultry .*{re.escape(at)}.*Address already in use")
+
+
+def taken(at):
+    host, port = at.split(":")
+    return socket.create_server((host, int(port)))
 
 
 # ---- LOG and STATUS ----
