@@ -15,6 +15,7 @@
 #define OPEN_PAUSE_MS 250  /* for the answer to something that may have to go on */
 #define POLL_HOLD_MS 25000
 #define OOB_RTT_MS 100 /* of a client that polls, for the credit: a guess */
+#define REFUSAL_MS 60000 /* how often the log says the same of an ORPort that fails */
 
 static void pump(struct conn *c);
 
@@ -88,13 +89,31 @@ answer_open(struct conn *c)
 	answer_openers(c, c->open_reply, c->open_reply_len);
 }
 
+/* The one target of a bridge is its operator's to mend, the targets of a relay are not. What
+ * every client of a broken bridge runs into is said once, until it changes. */
+static void
+log_refusal(const struct server *srv, const char *why)
+{
+	static char said[128];
+	static uint64_t said_ms;
+	uint64_t now = local_now();
+
+	if (srv->users != NULL) {
+		log_info("target: %s", why);
+	} else if (strncmp(why, said, sizeof(said) - 1) != 0 || now - said_ms >= REFUSAL_MS) {
+		snprintf(said, sizeof(said), "%s", why);
+		said_ms = now;
+		log_warning("no connection to the ORPort: %s", why);
+	}
+}
+
 /* What is left repeats the refusal to copies of the open. */
 static void
 refuse_open(struct conn *c, enum msg_error err, const char *why)
 {
 	struct msg_reply r = { .op = REPLY_ERROR, .error = err };
 
-	log_info("target: %s", why);
+	log_refusal(c->srv, why);
 	c->open_reply = conn_noise_reply(&c->noise, &r, &c->keys, &c->open_reply_len);
 	noise_clear(&c->noise);
 	mem_wipe(&c->keys, sizeof(c->keys));

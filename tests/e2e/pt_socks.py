@@ -188,6 +188,17 @@ def bridge_codes(t):
     assert s.recv(1) == b"x", "the right one"
 
 
+@test("44", "what the bridge's operator is told of an ORPort that fails: once")
+def refusal_log(t):
+    at = Listener(t, echo)
+    bridge = server(t, at.address)
+    at.stop()
+    for _ in range(3):
+        assert socks(client(t), (bridge.host, bridge.port), bridge.args) == 5
+    bridge.warned("no connection to the ORPort: Connection refused")
+    assert len(bridge.said("LOG")) == 1, bridge.lines
+
+
 @test("49", "warm: success at once, and an error behind it is a reset and a log line")
 def warm(t):
     orport = Listener(t, echo)
@@ -330,8 +341,10 @@ def ext_orport(t):
 @test("63 64 65 67 70", "an Extended ORPort that refuses, lies, or says nothing")
 def bad_ext_orport(t):
     orport = ExtOrPort(t)
-    for answer, cookie in (("deny", 32), ("liar", 32), ("mute", 32), ("unread", 31),
-                           ("unread", 0)):
+    for answer, cookie, why in (("deny", 32, "denied"), ("liar", 32, "does not know the cookie"),
+                                ("mute", 32, "did not answer in time"),
+                                ("unread", 31, "holds no cookie"),
+                                ("unread", 0, "cannot be opened")):
         # A client of its own for each, which is cold.
         orport.answer = answer
         if cookie == 31:
@@ -342,8 +355,8 @@ def bad_ext_orport(t):
         bridge, c = server(t, **orport.environment()), client(t)
         got = socks(c, (bridge.host, bridge.port), bridge.args)
         assert got == 1, f"{answer}: REP {got}"
-        # The client may have given up on an ORPort that takes five seconds.
-        c.warned("connection failed" if answer == "mute" else "target_failed")
+        c.warned("target_failed")
+        bridge.warned(why)
     assert len(orport.clients) == 2, orport.clients
 
 
