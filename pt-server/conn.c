@@ -364,7 +364,7 @@ conn_open(struct server *srv, const struct noise *noise, const uint8_t hash[32],
 	c->allow = evtimer_new(srv->base, on_allow, c);
 	c->openers[0] = req;
 	c->open_data = m->n > 0;
-	if (!sessions_add(srv->sessions, &c->entry, c, local_now())) {
+	if (srv->draining || !sessions_add(srv->sessions, &c->entry, c, local_now())) {
 		struct msg_reply r = { .op = REPLY_ERROR, .error = ERR_BUSY };
 		size_t len = 0;
 		char *text = conn_noise_reply(&c->noise, &r, &c->keys, &len);

@@ -271,21 +271,11 @@ front_new(struct server *srv, const struct sockaddr *addr, socklen_t len,
 }
 
 void
-front_stop(struct front *f)
-{
-	if (f->listener == NULL)
-		return;
-	evconnlistener_free(f->listener);
-	f->listener = NULL;
-	event_del(f->resume);
-}
-
-void
 front_free(struct front *f)
 {
 	if (f == NULL)
 		return;
-	front_stop(f);
+	evconnlistener_free(f->listener);
 	event_free(f->resume);
 	while (!LIST_EMPTY(&f->all))
 		on_over(LIST_FIRST(&f->all), false);

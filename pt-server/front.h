@@ -12,8 +12,6 @@ struct front;
  * it is now) and at most 4096 may be strangers' or undecided; more are closed at once. */
 struct front *front_new(struct server *srv, const struct sockaddr *addr, socklen_t len,
     const struct sockaddr_storage *fallback, struct sockaddr_storage *bound, char error[256]);
-/* Accepts nothing more; what was accepted goes on. */
-void front_stop(struct front *f);
 void front_free(struct front *f);
 /* An https_config.peer; arg is the front: whose splice a connection from `from` is. */
 int front_peer(void *arg, const struct sockaddr *from, struct sockaddr_storage *addr);

@@ -30,7 +30,6 @@ static struct front *fronts[SETTINGS_LISTEN_MAX];
 static unsigned n_fronts;
 static struct event *tick;
 static uint16_t inner_port; /* of the listener that strangers are spliced to */
-static bool draining;
 
 static void
 free_fronts(void)
@@ -39,28 +38,25 @@ free_fronts(void)
 		front_free(fronts[--n_fronts]);
 }
 
-/* Sessions that outlived their time go. When draining, so do those that are over or
- * unconfirmed, at once: nobody can come back to them. */
+/* Sessions that outlived their time go. */
 static void
 sweep(void)
 {
-	uint64_t now = local_now() + (draining ? SESSIONS_SHORT_S * 1000 : 0);
 	struct conn *c;
 
 	/* NULL: the transport did not start. */
-	while (srv.sessions != NULL && (c = sessions_expired(srv.sessions, now)) != NULL)
+	while (srv.sessions != NULL && (c = sessions_expired(srv.sessions, local_now())) != NULL)
 		conn_free(c);
-	if (draining && (srv.sessions == NULL || sessions_count(srv.sessions) == 0))
+	if (srv.draining && (srv.sessions == NULL || sessions_live(srv.sessions) == 0))
 		event_base_loopbreak(srv.base);
 }
 
+/* The ports stay open to the last: sessions that drain may need another connection. */
 static void
 on_stop(void *arg, enum process_stop how)
 {
 	(void)arg;
-	draining = true;
-	for (unsigned i = 0; i < n_fronts; i++)
-		front_stop(fronts[i]); /* not the connections: sessions drain over them */
+	srv.draining = true;
 	if (how == STOP_NOW)
 		event_base_loopbreak(srv.base);
 	else

@@ -22,6 +22,7 @@ struct server {
 	struct sessions *sessions;
 	uint32_t retain_s;                   /* how long a session lives without a carrier */
 	int64_t started;                     /* milliseconds since 1970 */
+	bool draining;                       /* takes no new sessions, and ends with the last one */
 	struct msg_address direct[MSG_ADDRESSES];
 	unsigned n_direct;
 	/* A relay: any target that its access list allows, for its users. NULL in managed mode. */

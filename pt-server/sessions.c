@@ -86,7 +86,7 @@ sessions_add(struct sessions *t, struct sessions_entry *e, struct conn *conn, ui
 {
 	uint8_t raw[16];
 
-	if (t->n - t->n_over >= t->max)
+	if (sessions_live(t) >= t->max)
 		return false;
 	memset(e, 0, sizeof(*e));
 	e->conn = conn;
@@ -217,6 +217,12 @@ unsigned
 sessions_count(const struct sessions *t)
 {
 	return t->n;
+}
+
+unsigned
+sessions_live(const struct sessions *t)
+{
+	return t->n - t->n_over;
 }
 
 static struct replay *

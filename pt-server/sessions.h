@@ -71,6 +71,8 @@ struct conn *sessions_any(const struct sessions *t);
 void sessions_each(const struct sessions *t, void (*fn)(struct conn *c, void *arg), void *arg);
 /* Tombstones too. */
 unsigned sessions_count(const struct sessions *t);
+/* Without them. */
+unsigned sessions_live(const struct sessions *t);
 
 /* ---- the replay filter: opens seen in the last SESSIONS_REPLAY_S ---- */
 

@@ -15,7 +15,7 @@ void process_heed_stdin(bool heed);
 
 enum process_stop {
 	STOP_NOW,   /* SIGTERM, a second SIGINT, the parent or its end of stdin is gone */
-	STOP_DRAIN, /* the first SIGINT: take nothing new, end when idle */
+	STOP_DRAIN, /* the first SIGINT: take no new sessions, end when idle */
 };
 struct process;
 /* Calls stop() when an end is asked for, perhaps more than once. To be called when all is

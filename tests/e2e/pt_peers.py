@@ -65,11 +65,15 @@ class Listener:
             self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
 
-    def close(self):
-        self.stop()
+    def cut(self):
+        """Ends the connections there are."""
         for s in self.open:
             with contextlib.suppress(OSError):
                 s.shutdown(socket.SHUT_RDWR)
+
+    def close(self):
+        self.stop()
+        self.cut()
         if self.error:
             raise self.error
 

@@ -12,9 +12,9 @@ import sys
 import threading
 import time
 
-from pt_kit import (DEADLINE, Lan, Program, client, connect, server, socks, test, text_of,
+from pt_kit import (DEADLINE, Lan, Program, client, connect, exactly, server, socks, test, text_of,
                     through, until)
-from pt_peers import Listener, echo
+from pt_peers import Listener, echo, hop
 
 NO_VERSION = "ENV-ERROR no TOR_PT_MANAGED_TRANSPORT_VER environment variable"
 
@@ -512,24 +512,65 @@ def interrupt_server(t):
     orport = Listener(t, echo)
     for second in (False, True):
         bridge = server(t, orport.address)
-        c = client(t)
-        s = through(c, bridge)
-        s.sendall(b"x")
-        assert s.recv(1) == b"x"
+        c, path = client(t), hop(t, (bridge.host, bridge.port))
+        args = bridge.args + ";redial=0"
+        s = socks(c, path.address, args)
         # The session is on its direct connection: it answers at once and again.
         for _ in range(20):
             s.sendall(b"z")
             assert s.recv(1) == b"z"
             time.sleep(0.05)
         os.kill(bridge.pid, signal.SIGINT)
-        until(lambda: refuses(bridge.port), "the listener is closed")
+        until(lambda: is_busy(t, bridge, args), "no new session")
         s.sendall(b"y")
         assert s.recv(1) == b"y", "the connection did not survive"
+        # All that it runs on breaks: it needs new connections to the port.
+        path.cut()
+        s.sendall(b"again")
+        assert exactly(s, 5) == b"again", "the session cannot come back"
         if second:
             ends(bridge, lambda: os.kill(bridge.pid, signal.SIGINT))
         else:
             s.close()
             assert bridge.gone(5) == 0
+
+
+def is_busy(t, bridge, args):
+    """Whether a cold client is told that the bridge takes no new sessions."""
+    c = client(t)
+    s = socks(c, (bridge.host, bridge.port), args)
+    if s == 1:
+        c.warned("the bridge says busy")
+    ends(c, c.child.terminate)
+    assert s == 1 or not isinstance(s, int), f"REP {s}"
+    return s == 1
+
+
+@test("78", "SIGINT: a server that drains takes no new session by its oob= either")
+def interrupt_oob(t):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        at = "127.0.0.1:%d" % free.getsockname()[1]
+    orport = Listener(t, echo)
+    bridge = server(t, orport.address, TOR_PT_SERVER_TRANSPORT_OPTIONS="sultry:oob="
+                    + at.replace(":", "\\:"))
+    c = client(t)
+    args = bridge.args + ";url=https://" + at
+    s = through(c, bridge, args)
+    s.sendall(b"x")
+    assert s.recv(1) == b"x"
+    os.kill(bridge.pid, signal.SIGINT)
+    until(lambda: is_busy(t, bridge, args), "no new session")
+    # Nor by a connection that is kept alive, of a client that is warm.
+    late = through(c, bridge, args)
+    late.sendall(b"late")
+    try:
+        raise AssertionError(f"heard {late.recv(4)}")
+    except ConnectionResetError:
+        pass
+    s.sendall(b"y")
+    assert s.recv(1) == b"y", "the session did not survive"
+    s.close()
+    assert bridge.gone(5) == 0
 
 
 @test("79", "an orphan without the stdin flag ends")
