@@ -153,7 +153,8 @@ app_accept(struct app *a)
 		a->local.admit = admit;
 }
 
-/* Before the answer: only a hang-up counts; bytes stay where they are. */
+/* Before the answer: only a hang-up counts; bytes stay where they are. An end behind bytes that
+ * came with the request is a half-close, whose answer is still wanted. */
 static void
 on_watch(evutil_socket_t fd, short what, void *arg)
 {
@@ -162,10 +163,10 @@ on_watch(evutil_socket_t fd, short what, void *arg)
 	ssize_t n = recv(fd, &c, 1, MSG_PEEK);
 
 	(void)what;
-	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
-		app_finish(a);
-	else if (n > 0)
+	if (n > 0 || (n == 0 && a->s.tx.held.n > 0))
 		event_del(a->watch);
+	else if (n == 0 || (errno != EAGAIN && errno != EINTR))
+		app_finish(a);
 }
 
 /* ---- the pump ---- */

@@ -116,6 +116,20 @@ def one_request(t):
         assert len(heard) == n, heard[n:]
 
 
+@test("proxy", "plain HTTP through a client that is cold: the app's half-close drops nothing")
+def half_closed(t):
+    net = internet(t)
+    r = relay(t)
+    for port in ("http", "mixed"):
+        c = client(t, r)
+        s = connect(getattr(c, port))
+        s.sendall(f"GET http://{HOST}/f7 HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n"
+                  .encode())
+        s.shutdown(socket.SHUT_WR)
+        head, body = to_end(s).split(b"\r\n\r\n", 1)
+        assert head.startswith(b"HTTP/1.1 200 ") and digest(body) == net.files["f7"], head
+
+
 @test("proxy", "100 downloads in parallel, by SOCKS5 and by CONNECT, each with its SHA-256")
 def parallel(t):
     net = internet(t)

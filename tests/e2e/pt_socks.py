@@ -235,7 +235,7 @@ def reply_alone(t):
         assert sizes.count(10) >= 3 and set(sizes) <= {2, 10, 29}, sizes
 
 
-@test("51", "early data behind the request arrives once")
+@test("51 53", "early data behind the request arrives once, and its end")
 def early_data(t):
     got = []
 
@@ -256,6 +256,14 @@ def early_data(t):
         s.shutdown(socket.SHUT_WR)
         assert to_end(s) == str(n + 5).encode()
         assert got.pop() == early + b"later" and not got
+    # An end behind early bytes is a half-close, at a client that is cold too.
+    for n in (1, 100, 5000):
+        s = connect(client(t).socks)
+        s.sendall(b"\5\1\2" + credentials(bridge.args) + request((bridge.host, bridge.port))
+                  + bytes(n))
+        s.shutdown(socket.SHUT_WR)
+        assert to_end(s)[14:] == str(n).encode()
+        assert got.pop() == bytes(n) and not got
 
 
 @test("49", "first bytes that are only a part of what the target waits for")
