@@ -114,6 +114,11 @@ app_fail(struct app *a, uint8_t rep, const char *why)
 	app_tell(a, false, ERR_NONE);
 	if (!a->replied)
 		reply(a, rep);
+	/* Success of a plain HTTP request is not told: as long as none of the target's answer has
+	 * come through, there can be one of ours. */
+	else if (a->kind == REQUEST_HTTP && a->local.fd >= 0 && a->s.rx.taken == 0 &&
+	    request_reply(a->local.fd, a->kind, (enum socks5_rep)rep))
+		local_end(&a->local, false);
 	local_end(&a->local, true);
 	app_finish(a);
 }

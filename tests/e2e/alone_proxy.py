@@ -130,6 +130,18 @@ def half_closed(t):
         assert head.startswith(b"HTTP/1.1 200 ") and digest(body) == net.files["f7"], head
 
 
+@test("proxy", "plain HTTP through a client that is warm: a target that fails is a 502")
+def warm_failure(t):
+    _, c = pair(t)
+    for proxy in (http(c), http(c, c.mixed)):
+        curl(proxy, "-f", f"http://{HOST}/f7")
+        for method in ("GET", "POST"):
+            said = curl(proxy, "-X", method, "-d", "body", "-w", " %{http_code}",
+                        "http://closed.example/")
+            assert said.endswith(b" 502"), said
+    c.line("target_refused", 4)
+
+
 @test("proxy", "100 downloads in parallel, by SOCKS5 and by CONNECT, each with its SHA-256")
 def parallel(t):
     net = internet(t)
