@@ -13,6 +13,7 @@
 #include "pt-client/oob_multi.h"
 #include "pt-client/oob_options.h"
 #include "pt-client/oob_pool.h"
+#include "pt-client/oob_proxy.h"
 #include "pt-client/oob_target.h"
 
 #define GET_MS 30000
@@ -212,16 +213,15 @@ result_of(const struct oob_request *req, CURLcode code)
 static void
 explain(struct oob_request *req, CURLcode code)
 {
-	long proxy = 0, err = 0;
+	long err = 0;
 
-	curl_easy_getinfo(req->easy, CURLINFO_HTTP_CONNECTCODE, &proxy);
 	curl_easy_getinfo(req->easy, CURLINFO_OS_ERRNO, &err);
 	if (req->result == OOB_STATUS)
 		snprintf(req->error, sizeof(req->error), "HTTP status %d", req->status);
 	else if (req->too_large)
 		snprintf(req->error, sizeof(req->error), "the reply is too large");
-	else if (req->result == OOB_UNREACHABLE && proxy != 0)
-		snprintf(req->error, sizeof(req->error), "the proxy answered %ld", proxy);
+	else if (req->result == OOB_UNREACHABLE && req->ch->oob->outbound->proxy != PROXY_NONE)
+		req->os_error = oob_proxy_error(req->easy, code, req->error, sizeof(req->error));
 	else if (code == CURLE_OK)
 		snprintf(req->error, sizeof(req->error), "the reply ended inside its head");
 	else if (code == CURLE_COULDNT_CONNECT && err != 0) {

@@ -49,7 +49,8 @@ struct oob_reply {
 	const char *body;  /* never NULL; not terminated; empty unless OOB_OK or OOB_STATUS */
 	size_t len;
 	const char *error; /* for a log line: no address in it; NULL for OOB_OK */
-	int os_error;      /* errno of a connect that failed; 0 if there is none */
+	int os_error;      /* errno of a connect that failed, or what the proxy said of its own; 0
+	                    * if there is none */
 	unsigned rtt_ms;   /* from the request sent to the first byte of its reply; 0 if unknown */
 };
 

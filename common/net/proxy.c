@@ -238,8 +238,8 @@ http_start(struct proxy *p)
 	return 0;
 }
 
-static int
-http_reason(int code)
+int
+proxy_http_reason(int code)
 {
 	if (code < 200) /* there is no reason for an interim answer to CONNECT */
 		return EPROTO;
@@ -282,7 +282,7 @@ http_byte(struct proxy *p)
 		if (c != ' ' && c != '\r' && c != '\n')
 			return bad(p, EPROTO);
 		if (p->code < 200 || p->code > 299)
-			return bad(p, http_reason(p->code));
+			return bad(p, proxy_http_reason(p->code));
 		p->state = PROXY_HTTP_HEADERS;
 	}
 	if (c == '\n') {

@@ -31,5 +31,7 @@ struct proxy {
  * proxy. To be followed by talk_feed or talk_run on &p->talk, and by proxy_clear in any case. */
 int proxy_init(struct proxy *p, const struct outbound *o, const struct sockaddr_storage *target);
 void proxy_clear(struct proxy *p);
+/* What an HTTP proxy means by a status that is not 2xx, as struct proxy's err. */
+int proxy_http_reason(int code);
 
 #endif

@@ -102,7 +102,7 @@ def http_login(t):
     check_proxy(t, "http", ("user", "p@ss:word"))
 
 
-def check_refusal(t, kind, refuse=None, wants=None):
+def check_refusal(t, rep, why, kind, refuse=None, wants=None):
     lan = Lan(t)
     bridge = server(t, Listener(t, echo).address, TOR_PT_SERVER_BINDADDR="sultry-0.0.0.0:0")
     bridge.host = lan.near
@@ -114,22 +114,38 @@ def check_refusal(t, kind, refuse=None, wants=None):
         c = client(t, TOR_PT_PROXY=proxy.uri("a:wrong" if wants else ""))
         for args in (bridge.args, bridge.args + ";url=https://bridge.example:443",
                      bridge.args + ";url=https://bridge.example;front=front.example"):
-            rep = socks(c, (lan.near, bridge.port), args)
-            assert rep in (1, 3, 4, 5, 6), rep
+            got = socks(c, (lan.near, bridge.port), args)
+            assert got == rep, f"REP {got}"
+            c.warned("the upstream proxy" + why)
         others = outside(sniffer, lan, proxy.address)
         assert not others, f"around the proxy: {others}"
 
 
 for what, arguments in (
-        ("SOCKS5 proxy that is not there", ("socks5",)),
-        ("SOCKS5 proxy that says refused", ("socks5", b"\5\5\0\1" + bytes(6))),
-        ("SOCKS5 proxy that says denied", ("socks5", b"\5\2\0\1" + bytes(6))),
-        ("SOCKS5 proxy that wants other credentials", ("socks5", None, ("a", "b"))),
-        ("SOCKS4a proxy that says no", ("socks4a", b"\0\x5b" + bytes(6))),
-        ("HTTP proxy that says 403", ("http", b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n")),
-        ("HTTP proxy that hangs up", ("http", b"")),
-        ("HTTP proxy that wants other credentials", ("http", None, ("a", "b")))):
-    test("38", f"a {what}: nothing goes around it")(
+        ("SOCKS5 proxy that is not there", (5, ": Connection refused", "socks5")),
+        ("SOCKS5 proxy that says refused",
+         (5, " says: Connection refused", "socks5", b"\5\5\0\1" + bytes(6))),
+        ("SOCKS5 proxy that says no route to the host",
+         (4, " says: No route to host", "socks5", b"\5\4\0\1" + bytes(6))),
+        ("SOCKS5 proxy that says no route to the network",
+         (3, " says: Network is unreachable", "socks5", b"\5\3\0\1" + bytes(6))),
+        ("SOCKS5 proxy that says too late",
+         (6, " says: Connection timed out", "socks5", b"\5\6\0\1" + bytes(6))),
+        ("SOCKS5 proxy that says denied",
+         (1, " says: Permission denied", "socks5", b"\5\2\0\1" + bytes(6))),
+        ("SOCKS5 proxy that hangs up", (5, " says: Connection reset by peer", "socks5", b"")),
+        ("SOCKS5 proxy that wants other credentials",
+         (1, " says: Permission denied", "socks5", None, ("a", "b"))),
+        ("SOCKS4a proxy that says no",
+         (5, " says: Connection refused", "socks4a", b"\0\x5b" + bytes(6))),
+        ("HTTP proxy that says 403",
+         (1, ": HTTP status 403", "http", b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n")),
+        ("HTTP proxy that says 504",
+         (6, ": HTTP status 504", "http", b"HTTP/1.1 504 No\r\nContent-Length: 0\r\n\r\n")),
+        ("HTTP proxy that hangs up", (5, " says: Connection reset by peer", "http", b"")),
+        ("HTTP proxy that wants other credentials",
+         (1, ": HTTP status 407", "http", None, ("a", "b")))):
+    test("38 47", f"a {what}: nothing goes around it, and the app is told")(
         lambda t, arguments=arguments: check_refusal(t, *arguments))
 
 
