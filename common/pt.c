@@ -150,6 +150,35 @@ pt_hello(const struct pt_env *env, enum pt_result result, const char *error)
 	return PT_EXIT_OK;
 }
 
+/* Words are ignored: "exec sultry-client managed" is common. NULL: there is no flag. */
+static const char *
+first_flag(int argc, char **argv)
+{
+	for (int i = 1; i < argc; i++)
+		if (argv[i][0] == '-')
+			return argv[i];
+	return NULL;
+}
+
+int
+pt_begin(struct pt_env *env, const char *transport, bool server, int argc, char **argv)
+{
+	static const char *const roles[] = { "client", "server" };
+	const char *flag = first_flag(argc, argv);
+	char error[PT_ERROR_MAX] = "";
+	enum pt_result r = pt_env_read(env, transport, error);
+
+	if (r != PT_VERSION_ERROR && flag != NULL) {
+		r = PT_ENV_ERROR;
+		snprintf(error, sizeof(error), "unknown flag %s", flag);
+	} else if (r == PT_OK && env->server != server) {
+		r = PT_ENV_ERROR;
+		snprintf(error, sizeof(error), "%s-%s was started as a %s", transport, roles[server],
+		    roles[!server]);
+	}
+	return pt_hello(env, r, error);
+}
+
 size_t
 pt_quote(char *out, size_t cap, const char *msg)
 {

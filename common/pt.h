@@ -53,6 +53,11 @@ enum { PT_EXIT_OK = 0, PT_EXIT_ENV = 64, PT_EXIT_PROXY = 69, PT_EXIT_VERSION = 7
  * else the status to exit with. */
 int pt_hello(const struct pt_env *env, enum pt_result result, const char *error);
 
+/* All of a program's start as `transport`-client or -server: reads the environment, which must
+ * be zeroed, refuses flags, of which there are none, and says hello. Returns as pt_hello does;
+ * env is to be cleared after any result. */
+int pt_begin(struct pt_env *env, const char *transport, bool server, int argc, char **argv);
+
 /* Writes "keyword text" as one whole line to stdout, in one write where the file allows
  * it. The keyword is one of the protocol's (anything else is a bug); bytes outside 0x20
  * to 0x7e become `?`, runs of spaces one, and what goes beyond PT_LINE_MAX bytes (line

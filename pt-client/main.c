@@ -133,18 +133,11 @@ listen_for_parent(void)
 }
 
 static int
-managed(void)
+managed(int argc, char **argv)
 {
 	struct pt_env env = { 0 };
-	char error[PT_ERROR_MAX] = "";
-	enum pt_result r = pt_env_read(&env, TRANSPORT, error);
-	int status;
+	int status = pt_begin(&env, TRANSPORT, false, argc, argv);
 
-	if (r == PT_OK && env.server) {
-		r = PT_ENV_ERROR;
-		snprintf(error, sizeof(error), "sultry-client was started as a server");
-	}
-	status = pt_hello(&env, r, error);
 	if (status != PT_EXIT_OK) {
 		process_linger();
 		pt_env_clear(&env);
@@ -161,20 +154,6 @@ managed(void)
 	end();
 	pt_env_clear(&env);
 	return PT_EXIT_OK;
-}
-
-static int
-managed_flags(int argc, char **argv)
-{
-	/* Words are ignored: "exec sultry-client managed" is common. */
-	for (int i = 1; i < argc; i++) {
-		if (argv[i][0] == '-') {
-			pt_line("ENV-ERROR", "unknown flag %s", argv[i]);
-			process_linger();
-			return PT_EXIT_ENV;
-		}
-	}
-	return managed();
 }
 
 /* ---- a proxy of its own ---- */
@@ -218,7 +197,8 @@ listen_for_apps(const struct client_settings *s)
 	return true;
 }
 
-static int resolve_status;
+static struct lookup *resolving;
+static int resolve_status = 1; /* until it is answered */
 
 static void
 on_resolved(void *arg, const struct lookup_answer *answer)
@@ -226,6 +206,7 @@ on_resolved(void *arg, const struct lookup_answer *answer)
 	char text[ADDRESS_TEXT_MAX];
 
 	(void)arg;
+	resolving = NULL;
 	resolve_status = answer->error == ERR_NONE ? 0 : 1;
 	if (answer->error != ERR_NONE)
 		fprintf(stderr, "sultry-client: %s\n", answer->why);
@@ -234,6 +215,15 @@ on_resolved(void *arg, const struct lookup_answer *answer)
 		puts(text);
 	}
 	event_base_loopbreak(cl.base);
+}
+
+static int
+resolve(const struct client_settings *s)
+{
+	resolving = lookup_start(cl.lookups, client_bridge(&cl), s->resolve, cl.token, on_resolved, NULL);
+	run(false, false);
+	lookup_cancel(resolving);
+	return resolve_status;
 }
 
 static int
@@ -281,9 +271,7 @@ standalone(int argc, char **argv)
 	} else if (s.action == CLIENT_CHECK) {
 		puts("The settings are good.");
 	} else if (s.action == CLIENT_RESOLVE) {
-		lookup_start(cl.lookups, client_bridge(&cl), s.resolve, cl.token, on_resolved, NULL);
-		event_base_dispatch(cl.base);
-		status = resolve_status;
+		status = resolve(&s);
 	} else {
 		status = serve(&s);
 	}
@@ -299,6 +287,6 @@ main(int argc, char **argv)
 
 	process_start(is_managed);
 	if (is_managed && !(argc == 2 && strcmp(argv[1], "--version") == 0))
-		return managed_flags(argc, argv);
+		return managed(argc, argv);
 	return standalone(argc, argv);
 }

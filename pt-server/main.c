@@ -238,21 +238,15 @@ smethod(const struct pt_env *env, const struct options *o, const struct sockaddr
 }
 
 static int
-managed(void)
+managed(int argc, char **argv)
 {
 	struct pt_env env = { 0 };
-	char error[PT_ERROR_MAX] = "", start_error[256] = "";
+	char error[256] = "";
 	struct options o = { 0 };
 	struct sockaddr_storage inner, bound;
-	enum pt_result r = pt_env_read(&env, TRANSPORT, error);
 	struct process *process;
-	int status;
+	int status = pt_begin(&env, TRANSPORT, true, argc, argv);
 
-	if (r == PT_OK && env.client) {
-		r = PT_ENV_ERROR;
-		snprintf(error, sizeof(error), "sultry-server was started as a client");
-	}
-	status = pt_hello(&env, r, error);
 	if (status != PT_EXIT_OK) {
 		process_linger();
 		pt_env_clear(&env);
@@ -267,12 +261,12 @@ managed(void)
 	srv.outbound = env.out;
 	pt_status(TRANSPORT, "version", "IMPLEMENTATION", TRANSPORT, "VERSION", SULTRY_VERSION, NULL);
 	if (env.wanted) {
-		if (options_read(&o, &env.options, start_error) == 0 &&
-		    start(env.state_location, &o, SESSIONS_MAX, &inner, start_error) == 0 &&
-		    start_front(env.bindaddr, &o, &inner, &bound, start_error) == 0)
+		if (options_read(&o, &env.options, error) == 0 &&
+		    start(env.state_location, &o, SESSIONS_MAX, &inner, error) == 0 &&
+		    start_front(env.bindaddr, &o, &inner, &bound, error) == 0)
 			smethod(&env, &o, &bound);
 		else
-			pt_line("SMETHOD-ERROR", TRANSPORT " %s", start_error);
+			pt_line("SMETHOD-ERROR", TRANSPORT " %s", error);
 	}
 	pt_line("SMETHODS", "DONE");
 	process = process_watch(srv.base, true, env.exit_on_stdin_close, on_stop, NULL);
@@ -283,20 +277,6 @@ managed(void)
 	options_clear(&o);
 	pt_env_clear(&env);
 	return PT_EXIT_OK;
-}
-
-static int
-managed_flags(int argc, char **argv)
-{
-	/* Words are ignored: "exec sultry-server managed" is common. */
-	for (int i = 1; i < argc; i++) {
-		if (argv[i][0] == '-') {
-			pt_line("ENV-ERROR", "unknown flag %s", argv[i]);
-			process_linger();
-			return PT_EXIT_ENV;
-		}
-	}
-	return managed();
 }
 
 /* ---- a relay of its own ---- */
@@ -402,26 +382,45 @@ relay(void)
 	return status;
 }
 
+/* --config FILE or --config=FILE at argv[*i], which moves to its last word: the FILE, "" if
+ * there is none. NULL: it is not that flag. */
+static const char *
+take_config(int *i, int argc, char **argv)
+{
+	static const char name[] = "--config";
+	const char *rest = argv[*i] + sizeof(name) - 1;
+
+	if (strncmp(argv[*i], name, sizeof(name) - 1) != 0 || (*rest != '\0' && *rest != '='))
+		return NULL;
+	if (*rest == '=')
+		return rest + 1;
+	return *i + 1 < argc ? argv[++*i] : "";
+}
+
 static int
 standalone(int argc, char **argv)
 {
-	const char *config = NULL;
+	const char *config = NULL, *value;
 	char error[CONFIG_ERROR] = "";
 	bool check = false;
 	int status;
 
 	for (int i = 1; i < argc; i++) {
-		if (strcmp(argv[i], "--config") == 0 && i + 1 < argc) {
-			config = argv[++i];
-		} else if (strcmp(argv[i], "--check-config") == 0) {
+		if (strcmp(argv[i], "--help") == 0) {
+			fputs(usage, stdout);
+			return 0;
+		}
+		if (strcmp(argv[i], "--check-config") == 0) {
 			check = true;
+		} else if ((value = take_config(&i, argc, argv)) != NULL) {
+			config = value;
 		} else {
-			fputs(usage, strcmp(argv[i], "--help") == 0 ? stdout : stderr);
-			return strcmp(argv[i], "--help") == 0 ? 0 : PT_EXIT_ENV;
+			fprintf(stderr, "sultry-server: unknown flag %s; see --help\n", argv[i]);
+			return PT_EXIT_ENV;
 		}
 	}
-	if (config == NULL) {
-		fputs(usage, stderr);
+	if (config == NULL || config[0] == '\0') {
+		fputs("sultry-server: --config: expected a file; see --help\n", stderr);
 		return PT_EXIT_ENV;
 	}
 	status = check ? settings_check(config, error) : settings_read(&settings, config, error);
@@ -448,5 +447,5 @@ main(int argc, char **argv)
 		printf("sultry-server %s\n", SULTRY_VERSION);
 		return 0;
 	}
-	return is_managed ? managed_flags(argc, argv) : standalone(argc, argv);
+	return is_managed ? managed(argc, argv) : standalone(argc, argv);
 }

@@ -113,6 +113,13 @@ def flags(t):
         error = done.stderr.decode()
         assert done.returncode != 0 and expected in error and SECRET not in error, (words, error)
         assert error.count("\n") == 1, error
+    for words, expected in (
+            (("--config",), "--config: expected a file"), ((), "--config: expected a file"),
+            (("--confi", "x"), "unknown flag --confi"), (("--config=/nowhere.json",), "/nowhere.json"),
+            (("--check-config", "--config", "/nowhere.json"), "/nowhere.json")):
+        done = said("server", *words)
+        assert done.returncode == 64 and done.stderr.decode().count("\n") == 1, done
+        assert expected in done.stderr.decode(), (words, done)
     for role in ("client", "server"):
         done = said(role, "--help")
         assert b"--config FILE" in done.stdout and not done.stderr and not done.returncode, done

@@ -44,11 +44,13 @@ def extra_words(t):
         Program(t, role, args=["managed", "obfs4", ""]).ready()
 
 
-@test("2 20", "an unknown flag is an ENV-ERROR")
+@test("2 14 20", "an unknown flag is an ENV-ERROR; VERSION-ERROR outranks it")
 def unknown_flag(t):
     for role in ("client", "server"):
         for flag in ("-x", "--log-min-severity=debug"):
             fatal(t, role, "ENV-ERROR .*" + flag + ".*", 64, args=["managed", flag])
+            fatal(t, role, "VERSION-ERROR no-version", 78, args=[flag],
+                  TOR_PT_MANAGED_TRANSPORT_VER="2")
 
 
 @test("3", "closed standard descriptors")
