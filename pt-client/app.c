@@ -1,6 +1,7 @@
 #include "pt-client/app_internal.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -176,6 +177,17 @@ on_watch(evutil_socket_t fd, short what, void *arg)
 
 /* ---- the pump ---- */
 
+/* What the tries before failed of says more than that time is up. */
+static void
+out_of_time(struct app *a)
+{
+	char why[BRIDGE_WHY + 64];
+
+	snprintf(why, sizeof(why), "the bridge did not answer in time%s%s%s",
+	    a->why[0] != '\0' ? " (" : "", a->why, a->why[0] != '\0' ? ")" : "");
+	app_fail(a, SOCKS5_REP_TTL_EXPIRED, why);
+}
+
 static void
 on_timer(evutil_socket_t fd, short what, void *arg)
 {
@@ -186,7 +198,7 @@ on_timer(evutil_socket_t fd, short what, void *arg)
 	if (a->state == APP_FIRST)
 		app_start_open(a);
 	else if (a->state == APP_OPENING)
-		app_fail(a, SOCKS5_REP_TTL_EXPIRED, "the bridge did not answer in time");
+		out_of_time(a);
 	else
 		a->hello_due = true;
 	app_pump(a);

@@ -50,6 +50,7 @@ struct app {
 	char token[MSG_TOKEN_MAX + 1];
 	bool replied;          /* to the request */
 	bool clock_corrected;  /* once is enough */
+	char why[BRIDGE_WHY];  /* the last try to open it failed; "": none did */
 	app_result *result;    /* NULL once called */
 	void *result_arg;
 	struct local local;

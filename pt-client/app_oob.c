@@ -328,7 +328,6 @@ on_open(void *arg, const struct oob_reply *reply)
 	struct noise noise = a->noise; /* a bad answer must not spoil it for a good one */
 	struct buffer plain = { 0 };
 	struct msg_reply m;
-	char why[200];
 
 	slot->req = NULL;
 	if (read_handshake(&noise, reply, &a->keys, &m, &plain) &&
@@ -338,15 +337,12 @@ on_open(void *arg, const struct oob_reply *reply)
 			opened(a, &m);
 		else
 			refused(a, &m);
-	} else if (may_retry_open(a, reply)) {
-		retry_later(slot);
 	} else {
-		if (reply->result == OOB_OK || reply->result == OOB_STATUS)
-			snprintf(why, sizeof(why), "what answers at the bridge's URL (HTTP status %d) "
-			    "does not have the bridge's key", reply->status);
+		bridge_why(a->why, reply);
+		if (may_retry_open(a, reply))
+			retry_later(slot);
 		else
-			snprintf(why, sizeof(why), "OOB channel: %s", reply->error);
-		app_fail(a, rep_of(reply), why);
+			app_fail(a, rep_of(reply), a->why);
 	}
 	noise_clear(&noise);
 	buffer_clear(&plain);

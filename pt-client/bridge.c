@@ -199,6 +199,16 @@ bridge_rtt_ms(const struct bridge *b)
 	return oob_channel_rtt_ms(b->channels[0].oob);
 }
 
+void
+bridge_why(char why[BRIDGE_WHY], const struct oob_reply *reply)
+{
+	if (reply->result == OOB_OK || reply->result == OOB_STATUS)
+		snprintf(why, BRIDGE_WHY, "what answers at the bridge's URL (HTTP status %d) does not "
+		    "have the bridge's key", reply->status);
+	else
+		snprintf(why, BRIDGE_WHY, "OOB channel: %s", reply->error);
+}
+
 /* ---- direct addresses ---- */
 
 /* A dial to it ends on this machine; one to the unspecified address does so, too. */

@@ -78,6 +78,9 @@ struct oob_channel *bridge_channel(struct bridge *b, uint64_t now_ms);
 /* How a request on `ch` went. One that failed is the last to be tried for a while. */
 void bridge_channel_result(struct bridge *b, const struct oob_channel *ch, bool ok, uint64_t now_ms);
 unsigned bridge_rtt_ms(const struct bridge *b);
+#define BRIDGE_WHY 200
+/* For the log: what was wrong with an answer, or none, that does not prove the bridge's key. */
+void bridge_why(char why[BRIDGE_WHY], const struct oob_reply *reply);
 
 /* Whether an address that b told may be dialled: a public one, or one of the kind that its line
  * has, this machine or a local network. A hostile bridge must not lead us into our own network. */

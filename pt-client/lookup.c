@@ -182,6 +182,7 @@ on_reply(void *arg, const struct oob_reply *reply)
 	struct buffer plain = { 0 };
 	struct msg_reply m;
 	uint64_t now = local_now();
+	char why[BRIDGE_WHY];
 
 	l->req = NULL;
 	if (reply->result == OOB_OK && envelope_read_2(&noise, reply->body, reply->len, &keys, &plain) &&
@@ -193,7 +194,8 @@ on_reply(void *arg, const struct oob_reply *reply)
 		bridge_channel_result(l->b, l->channel, false, now);
 		event_add(l->timer, &(struct timeval){ .tv_usec = PAUSE_MS * 1000 });
 	} else {
-		fail(l, ERR_DNS_FAILED, "the bridge cannot be reached");
+		bridge_why(why, reply);
+		fail(l, ERR_DNS_FAILED, why);
 	}
 	mem_wipe(&keys, sizeof(keys));
 	noise_clear(&noise);

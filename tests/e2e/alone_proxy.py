@@ -2,14 +2,16 @@
 crossed the wire meanwhile."""
 import os
 import re
+import signal
 import socket
+import subprocess
 import sys
 
-from alone_kit import (E2E, HOST, SITE, SITE6, TOP, Daemon, Lan, Wire, certificate, client,
-                       command, concealed, curl, digest, http, internet, line_by_hop, pin,
-                       read_wire, relay, resolve, resolve_by, socks5, start_hop, write)
-from pt_kit import connect, exactly, read_reply, request, test, to_end, until
-from pt_peers import Listener
+from alone_kit import (E2E, HOST, OWN, SITE, SITE6, TOP, Daemon, Lan, Wire, certificate, client,
+                       command, concealed, curl, digest, free_port, http, internet, line_by_hop,
+                       pin, read_wire, relay, resolve, resolve_by, socks5, start_hop, write)
+from pt_kit import (DEADLINE, PROGRAMS, connect, exactly, read_reply, request, test, to_end, until)
+from pt_peers import Listener, swallow
 
 PORTS = {"allow": [{}, {"ports": ["1-65535"], "hosts": [HOST]}]}
 
@@ -355,6 +357,34 @@ def unwrapped(t):
     c.close()
     assert resolve_by(line, HOST) == [SITE6, SITE]
     read_wire(t, "oob", "oob")
+
+
+@test("wire", "--resolve through a relay that is not what the line says, or is silent")
+def resolve_nothing(t):
+    internet(t)
+    r = relay(t)
+    args, other = (dict(x.split("=", 1) for x in x.args.split()) for x in (r, relay(t)))
+
+    def ask(port, key, pin):
+        return ["--bridge", f"sultry {OWN}:{port} key={key} {pin}", "--resolve", HOST]
+    for line, why in (
+            (ask(r.port, other["key"], "pin=" + args["pin"]),
+             r"what answers .* \(HTTP status 404\) does not have the bridge's key"),
+            (ask(r.port, args["key"], "pin=" + other["pin"]),
+             "OOB channel: SSL public key does not match pinned public key"),
+            (ask(r.port, args["key"], ""),
+             "OOB channel: SSL peer certificate or SSH remote key was not OK"),
+            (ask(free_port(OWN), args["key"], ""), "OOB channel: Connection refused")):
+        done = subprocess.run([PROGRAMS["client"], *line], capture_output=True, timeout=DEADLINE,
+                              check=False)
+        assert done.returncode == 1 and not done.stdout, done
+        assert re.fullmatch(f"sultry-client: {why}\n", done.stderr.decode()), done
+    for number in (signal.SIGINT, signal.SIGTERM):
+        silent = Listener(t, swallow, OWN)
+        p = subprocess.Popen([PROGRAMS["client"], *ask(silent.address[1], args["key"], "")])
+        until(lambda: silent.peers, "the request")
+        p.send_signal(number)
+        assert p.wait(DEADLINE) == 1, "it says that it has resolved the name"
 
 
 @test("wire", "conceal behind a recording hop: HTTPS, or nothing but sealed records")

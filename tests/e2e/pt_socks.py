@@ -6,8 +6,8 @@ import socket
 import struct
 import time
 
-from pt_kit import (Lan, Program, Sniffer, client, connect, credentials, exactly, read_reply,
-                    request, run, server, socks, socks_start, test, through, to_end, until)
+from pt_kit import (SLOW, Lan, Program, Sniffer, client, connect, credentials, exactly, read_reply,
+                    request, run, server, socks, socks_start, test, text_of, through, to_end, until)
 from pt_peers import ExtOrPort, Listener, echo, swallow
 
 HERE = ("127.0.0.1", 1)
@@ -169,16 +169,18 @@ def bridge_codes(t):
     key, pin = (dict(x.split("=", 1) for x in p.args.split(";")) for p in (bridge, other))
     at = (bridge.host, bridge.port)
     assert socks(c, at, f"key={pin['key']};pin={key['pin']}") == 1, "another bridge's key"
-    c.warned("key")
+    c.warned(r"what answers .* \(HTTP status 404\) does not have the bridge's key")
     assert socks(c, at, f"key={key['key']};pin={pin['pin']}") == 1, "another pin"
+    c.warned("OOB channel: SSL public key does not match pinned public key")
     assert socks(c, at, f"key={key['key']}") == 1, "no pin, and nobody vouches for it"
-    c.warned("OOB channel")
+    c.warned("OOB channel: SSL peer certificate or SSH remote key was not OK")
     assert not orport.peers, "the target was dialled"
     # Nothing there; there, but hangs up; there, but no TLS.
     free = socket.create_server(("127.0.0.1", 0))
     address = free.getsockname()
     free.close()
-    assert socks(c, address, bridge.args) in (4, 5)
+    assert socks(c, address, bridge.args) == 5
+    c.warned("OOB channel: Connection refused")
     rude = Listener(t, lambda s, peer: s.recv(1))
     assert socks(c, rude.address, bridge.args) in (1, 5)
     plain = Listener(t, lambda s, peer: s.sendall(b"220 not TLS\r\n") or to_end(s))
@@ -197,6 +199,19 @@ def refusal_log(t):
         assert socks(client(t), (bridge.host, bridge.port), bridge.args) == 5
     bridge.warned("no connection to the ORPort: Connection refused")
     assert len(bridge.said("LOG")) == 1, bridge.lines
+
+
+@test("47 49", "a bridge that is silent: the app hears in time, the log what else was tried")
+def silent_bridge(t):
+    mute, key = Listener(t, swallow), GOOD_KEY.replace("A", "Q")
+    silent = "url=https://" + text_of(mute.address)
+    for args, why in ((key, ""),
+                      (f"{key};url=https://127.0.0.1:9;{silent}",
+                       r" \(OOB channel: Connection refused\)")):
+        c, start = client(t), time.monotonic()
+        assert socks(c, mute.address, args) == 6
+        assert time.monotonic() - start < 10 + SLOW, "not within 10 s"
+        c.warned("the bridge did not answer in time" + why)
 
 
 @test("49", "warm: success at once, and an error behind it is a reset and a log line")
