@@ -27,8 +27,9 @@ bridgeline_args(struct pt_args *args, const struct identity *id, const struct op
 }
 
 static void
-write_line(FILE *f, const struct pt_args *args)
+write_line(FILE *f, const struct pt_args *args, const struct identity *id)
 {
+	char pin[BASE64URL_LEN(32) + 1];
 	const char *key, *value;
 	size_t pos = 0;
 
@@ -39,10 +40,15 @@ write_line(FILE *f, const struct pt_args *args)
 	while (pt_args_next(args, &pos, &key, &value))
 		fprintf(f, " %s=%s", key, value);
 	fputc('\n', f);
+	if (id->self_signed && pt_args_get(args, "pin") == NULL) {
+		base64url_encode(pin, id->pin, sizeof(id->pin));
+		fprintf(f, "# If the url leads straight to this bridge, whose certificate no CA has signed,\n"
+		    "# the line needs this as well: pin=%s\n", pin);
+	}
 }
 
 int
-bridgeline_write(const char *state_dir, const struct pt_args *args)
+bridgeline_write(const char *state_dir, const struct pt_args *args, const struct identity *id)
 {
 	char *path = mem_printf("%s/sultry_bridgeline.txt", state_dir);
 	char *temporary = mem_printf("%s.%ld.new", path, (long)getpid());
@@ -50,7 +56,7 @@ bridgeline_write(const char *state_dir, const struct pt_args *args)
 	int rc = -1, err;
 
 	if (f != NULL) {
-		write_line(f, args);
+		write_line(f, args, id);
 		rc = fflush(f) == 0 && fsync(fileno(f)) == 0 ? 0 : -1;
 		if (fclose(f) != 0)
 			rc = -1;

@@ -78,9 +78,13 @@ der_enter(struct reader *r, struct reader *content)
 	return der_next(r, &tag, content, &whole) && tag == SEQUENCE;
 }
 
-/* Validity and SubjectPublicKeyInfo of a certificate (RFC 5280 section 4.1). */
+/* What is read of a certificate (RFC 5280 section 4.1): borrowed views. */
+struct parts {
+	struct reader issuer, validity, subject, spki;
+};
+
 static bool
-parse_certificate(const DerBuffer *der, struct reader *validity, struct reader *spki)
+parse_certificate(const DerBuffer *der, struct parts *p)
 {
 	struct reader r = reader_of(der->buffer, der->length), cert, tbs, content;
 	uint8_t tag;
@@ -91,22 +95,35 @@ parse_certificate(const DerBuffer *der, struct reader *validity, struct reader *
 		return false;
 	return der_skip(&tbs) && /* serial number */
 	       der_skip(&tbs) && /* signature algorithm */
-	       der_skip(&tbs) && /* issuer */
-	       der_enter(&tbs, validity) &&
-	       der_skip(&tbs) && /* subject */
-	       der_next(&tbs, &tag, &content, spki) && tag == SEQUENCE;
+	       der_next(&tbs, &tag, &content, &p->issuer) && tag == SEQUENCE &&
+	       der_enter(&tbs, &p->validity) &&
+	       der_next(&tbs, &tag, &content, &p->subject) && tag == SEQUENCE &&
+	       der_next(&tbs, &tag, &content, &p->spki) && tag == SEQUENCE;
 }
 
 bool
 certificate_pin(const char *cert_pem, uint8_t pin[32])
 {
 	DerBuffer *der = pem_to_der(cert_pem, CERT_TYPE);
-	struct reader validity, spki;
-	bool ok = der != NULL && parse_certificate(der, &validity, &spki) &&
-		  wc_Sha256Hash(spki.p, (word32)spki.n, pin) == 0;
+	struct parts p;
+	bool ok = der != NULL && parse_certificate(der, &p) &&
+		  wc_Sha256Hash(p.spki.p, (word32)p.spki.n, pin) == 0;
 
 	wc_FreeDer(&der);
 	return ok;
+}
+
+bool
+certificate_vouched(const char *cert_pem)
+{
+	DerBuffer *der = pem_to_der(cert_pem, CERT_TYPE);
+	struct parts p;
+	bool vouched = der != NULL && parse_certificate(der, &p) &&
+		       (p.issuer.n != p.subject.n ||
+			memcmp(p.issuer.p, p.subject.p, p.issuer.n) != 0);
+
+	wc_FreeDer(&der);
+	return vouched;
 }
 
 /* A Time of RFC 5280 section 4.1.2.5; -1 if it is none. */
@@ -177,12 +194,12 @@ bool
 certificate_foreign(const char *cert_pem, const char *key_pem)
 {
 	DerBuffer *der = pem_to_der(cert_pem, CERT_TYPE);
-	struct reader validity, spki;
+	struct parts p;
 	bool foreign = false;
 	ecc_key key;
 
 	if (der != NULL && load_key(&key, key_pem)) {
-		foreign = !parse_certificate(der, &validity, &spki) || !belongs(&spki, &key);
+		foreign = !parse_certificate(der, &p) || !belongs(&p.spki, &key);
 		wc_ecc_free(&key);
 	}
 	wc_FreeDer(&der);
@@ -193,13 +210,13 @@ bool
 certificate_usable(const char *cert_pem, const char *key_pem)
 {
 	DerBuffer *der = pem_to_der(cert_pem, CERT_TYPE);
-	struct reader validity, spki;
+	struct parts p;
 	time_t now = time(NULL), from, until;
 	bool ok = false;
 
-	if (der != NULL && parse_certificate(der, &validity, &spki)) {
-		from = parse_time(&validity);
-		until = parse_time(&validity);
+	if (der != NULL && parse_certificate(der, &p)) {
+		from = parse_time(&p.validity);
+		until = parse_time(&p.validity);
 		ok = from >= 0 && from <= now && until >= now + 30 * DAY &&
 		     !certificate_foreign(cert_pem, key_pem);
 	}

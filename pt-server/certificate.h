@@ -20,6 +20,8 @@ bool certificate_usable(const char *cert_pem, const char *key_pem);
  * (it does for RSA). */
 bool certificate_foreign(const char *cert_pem, const char *key_pem);
 
+/* Somebody else issued the first certificate: issuer and subject are not the same. */
+bool certificate_vouched(const char *cert_pem);
 /* SHA-256 of the first certificate's SubjectPublicKeyInfo (RFC 7469 section 2.4).
  * False: there is no certificate in the text. */
 bool certificate_pin(const char *cert_pem, uint8_t pin[32]);

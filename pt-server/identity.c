@@ -218,7 +218,6 @@ load_own(char **text, const char *path, char error[256])
 static int
 load_self_signed(struct identity *id, const char *cert_path, const char *key_path, char error[256])
 {
-	id->self_signed = true;
 	if (load_own(&id->key_pem, key_path, error) != 0 ||
 	    load_own(&id->cert_pem, cert_path, error) != 0)
 		return -1;
@@ -268,6 +267,8 @@ load_locked(struct identity *id, const char *state_dir, const char *cert_file,
 	if (rc == 0 && !certificate_pin(id->cert_pem, id->pin))
 		rc = fail(error, "%.150s holds no certificate",
 			  cert_file != NULL ? cert_file : cert_path);
+	if (rc == 0)
+		id->self_signed = !certificate_vouched(id->cert_pem);
 	free(secret_path);
 	free(cert_path);
 	free(key_path);

@@ -12,7 +12,7 @@ struct identity {
 	char *cert_pem; /* leaf first; a chain may follow */
 	char *key_pem;  /* secret */
 	uint8_t pin[32]; /* SHA-256 of the leaf's SubjectPublicKeyInfo (RFC 7469) */
-	bool self_signed; /* we made the certificate */
+	bool self_signed; /* by us or the operator: no CA vouches for it */
 };
 
 /* Loads the identity from state_dir, and makes what is not there yet: the folder

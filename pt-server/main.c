@@ -227,7 +227,7 @@ smethod(const struct pt_env *env, const struct options *o, const struct sockaddr
 	struct pt_args args = { 0 };
 
 	bridgeline_args(&args, &srv.identity, o);
-	if (bridgeline_write(env->state_location, &args) != 0)
+	if (bridgeline_write(env->state_location, &args, &srv.identity) != 0)
 		log_warning("cannot write the bridge line to the state folder: %s", strerror(errno));
 	address_text(addr, bound, address_port(bound));
 	if (pt_args_smethod(text, sizeof(text), &args))
@@ -350,7 +350,7 @@ start_relay(char error[CONFIG_ERROR])
 		log_notice("listening on %s", at);
 	}
 	bridgeline_args(&args, &srv.identity, &settings.options);
-	if (bridgeline_write(settings.state, &args) != 0)
+	if (bridgeline_write(settings.state, &args, &srv.identity) != 0)
 		log_warning("cannot write the bridge line to the state folder: %s", strerror(errno));
 	pt_args_clear(&args);
 	return 0;

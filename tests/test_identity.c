@@ -280,6 +280,11 @@ START_TEST(a_crash_leaves_nothing_that_hurts)
 }
 END_TEST
 
+/* A certificate for ec.key from a CA, alone and with the CA's own behind it. */
+#define SIGN_BY_CA "openssl req -new -subj /CN=leaf -key ec.key -out leaf.csr; openssl x509 -req " \
+	"-in leaf.csr -CA rsa.crt -CAkey rsa.key -CAcreateserial -days 9 -out leaf.crt; " \
+	"cat leaf.crt rsa.crt > leafchain.crt"
+
 START_TEST(the_operators_certificate)
 {
 	struct identity id;
@@ -292,16 +297,21 @@ START_TEST(the_operators_certificate)
 	shell("openssl ecparam -name secp384r1 -genkey -noout -out other.key");
 	shell("cat ec.crt rsa.crt > chain.crt; cat ec.key ec.crt > both.pem; "
 	      "head -c 70000 /dev/zero | tr '\\0' a > large.crt");
-	static const char *const good[][2] = {
-		{ "rsa.crt", "rsa.key" }, { "ec.crt", "ec.key" }, { "chain.crt", "ec.key" },
-		{ "both.pem", "both.pem" },
+	shell(SIGN_BY_CA);
+	static const struct {
+		const char *cert, *key;
+		bool self_signed;
+	} good[] = {
+		{ "rsa.crt", "rsa.key", true }, { "ec.crt", "ec.key", true },
+		{ "chain.crt", "ec.key", true }, { "both.pem", "both.pem", true },
+		{ "leaf.crt", "ec.key", false }, { "leafchain.crt", "ec.key", false },
 	};
-	for (size_t i = 0; i < 4; i++) {
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
 		uint8_t pin[32];
 
-		ck_assert_msg(identity_load(&id, in("state"), in(good[i][0]), in(good[i][1]),
+		ck_assert_msg(identity_load(&id, in("state"), in(good[i].cert), in(good[i].key),
 					    error) == 0, "%s", error);
-		ck_assert(!id.self_signed);
+		ck_assert_msg(id.self_signed == good[i].self_signed, "%s", good[i].cert);
 		ck_assert(certificate_pin(id.cert_pem, pin));
 		ck_assert_mem_eq(id.pin, pin, 32);
 		identity_clear(&id);
