@@ -1,15 +1,16 @@
 #include "pt-client/oob_multi.h"
 
-#include <arpa/inet.h>
 #include <assert.h>
 #include <event2/event.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/queue.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/mem.h"
+#include "common/net/dial.h"
 
 #ifndef POLLRDHUP
 #define POLLRDHUP POLLIN
@@ -37,37 +38,6 @@ struct multi {
 };
 
 /* ---- connections ---- */
-
-static bool
-is_loopback(const struct sockaddr *sa)
-{
-	const struct sockaddr_in *sin = (const void *)sa;
-	const struct sockaddr_in6 *sin6 = (const void *)sa;
-
-	if (sa->sa_family == AF_INET)
-		return ntohl(sin->sin_addr.s_addr) >> 24 == 127;
-	return sa->sa_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&sin6->sin6_addr);
-}
-
-/* pt-spec section 3.2.1: the source address of its family, but not to loopback. */
-static int
-bind_source(const struct outbound *out, int fd, const struct sockaddr *to)
-{
-	int on = 1;
-
-	if (is_loopback(to))
-		return 0;
-#ifdef IP_BIND_ADDRESS_NO_PORT
-	setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof(on));
-#else
-	(void)on;
-#endif
-	if (to->sa_family == AF_INET && out->bind4.sin_family == AF_INET)
-		return bind(fd, (const struct sockaddr *)&out->bind4, sizeof(out->bind4));
-	if (to->sa_family == AF_INET6 && out->bind6.sin6_family == AF_INET6)
-		return bind(fd, (const struct sockaddr *)&out->bind6, sizeof(out->bind6));
-	return 0;
-}
 
 static struct conn *
 conn_of(const struct multi *m, curl_socket_t fd)
@@ -104,6 +74,7 @@ static curl_socket_t
 on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *a)
 {
 	struct multi *m = arg;
+	struct sockaddr_storage to = { 0 };
 	struct conn *c;
 	struct stat st;
 	int fd = socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
@@ -111,7 +82,8 @@ on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *a)
 	(void)purpose;
 	if (fd < 0)
 		return CURL_SOCKET_BAD;
-	if (bind_source(m->outbound, fd, &a->addr) != 0 || fstat(fd, &st) != 0) {
+	memcpy(&to, &a->addr, a->addrlen < sizeof(to) ? a->addrlen : sizeof(to));
+	if (dial_bind_source(fd, m->outbound, &to) != 0 || fstat(fd, &st) != 0) {
 		close(fd);
 		return CURL_SOCKET_BAD;
 	}

@@ -111,8 +111,8 @@ on_ready(evutil_socket_t fd, short what, void *arg)
 		finish(d, ENOMEM);
 }
 
-static int
-bind_source(evutil_socket_t fd, const struct outbound *o, const struct sockaddr_storage *peer)
+int
+dial_bind_source(evutil_socket_t fd, const struct outbound *o, const struct sockaddr_storage *peer)
 {
 	const struct sockaddr *source = NULL;
 	socklen_t len = 0;
@@ -147,7 +147,7 @@ open_socket(struct dial *d, const struct outbound *o, const struct sockaddr_stor
 		return errno;
 	if (setsockopt(d->fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int)) != 0)
 		return errno;
-	if ((err = bind_source(d->fd, o, peer)) != 0)
+	if ((err = dial_bind_source(d->fd, o, peer)) != 0)
 		return err;
 	if (connect(d->fd, (const struct sockaddr *)peer, len) != 0 && errno != EINPROGRESS)
 		return errno;

@@ -32,6 +32,11 @@ typedef void dial_done(void *arg, evutil_socket_t fd, int err);
 struct dial *dial_start(struct event_base *base, const struct outbound *o,
     const struct sockaddr *sa, socklen_t len, unsigned timeout_ms, dial_done *done, void *arg);
 
+/* Binds fd to the source address of peer's family in o, if there is one and peer is not on the
+ * loopback (pt-spec section 3.2.1). Returns 0 or an errno value. */
+int dial_bind_source(evutil_socket_t fd, const struct outbound *o,
+    const struct sockaddr_storage *peer);
+
 /* Ends a dial whose callback has not been called yet; it will not be. NULL is fine. */
 void dial_cancel(struct dial *d);
 
