@@ -169,7 +169,7 @@ on_watch(evutil_socket_t fd, short what, void *arg)
 	ssize_t n = recv(fd, &c, 1, MSG_PEEK);
 
 	(void)what;
-	if (n > 0 || (n == 0 && a->s.tx.held.n > 0))
+	if (n > 0 || (n == 0 && a->early.n > 0))
 		event_del(a->watch);
 	else if (n == 0 || (errno != EAGAIN && errno != EINTR))
 		app_finish(a);

@@ -134,7 +134,8 @@ def half_closed(t):
 
 @test("proxy", "plain HTTP through a client that is warm: a target that fails is a 502")
 def warm_failure(t):
-    _, c = pair(t)
+    internet(t)
+    c = client(t, relay(t))
     for proxy in (http(c), http(c, c.mixed)):
         curl(proxy, "-f", f"http://{HOST}/f7")
         for method in ("GET", "POST"):
