@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/mem.h"
+
 static void
 nonce_of(uint8_t nonce[12], uint64_t n)
 {
@@ -38,8 +40,11 @@ wolfssl_open(const uint8_t key[AEAD_KEY], uint64_t n, const void *aad, size_t aa
 	if (len < AEAD_TAG)
 		return false;
 	nonce_of(nonce, n);
-	return wc_ChaCha20Poly1305_Decrypt(key, nonce, aad, (word32)aad_len, in,
-		   (word32)(len - AEAD_TAG), in + len - AEAD_TAG, out) == 0;
+	if (wc_ChaCha20Poly1305_Decrypt(key, nonce, aad, (word32)aad_len, in, (word32)(len - AEAD_TAG),
+		in + len - AEAD_TAG, out) == 0)
+		return true;
+	mem_wipe(out, len - AEAD_TAG); /* what was not authentic is nobody's to read */
+	return false;
 }
 
 const struct aead_provider aead_wolfssl = { "wolfssl", wolfssl_seal, wolfssl_open };

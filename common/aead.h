@@ -17,7 +17,7 @@ struct aead_provider {
 	void (*seal)(const uint8_t key[AEAD_KEY], uint64_t n, const void *aad, size_t aad_len,
 	    const uint8_t *in, size_t len, uint8_t *out);
 	/* Reads len bytes, tag included, and writes len - AEAD_TAG. False, with
-	 * nothing of use in out, unless every bit is authentic. */
+	 * nothing of the text in out, unless every bit is authentic. */
 	bool (*open)(const uint8_t key[AEAD_KEY], uint64_t n, const void *aad, size_t aad_len,
 	    const uint8_t *in, size_t len, uint8_t *out);
 };

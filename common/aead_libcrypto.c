@@ -5,6 +5,8 @@
 #include <openssl/evp.h>
 #include <stdlib.h>
 
+#include "common/mem.h"
+
 /* The process has one thread, so one context serves every key: the key schedule
  * of ChaCha20 is a copy of 32 bytes. */
 static EVP_CIPHER_CTX *
@@ -63,9 +65,12 @@ libcrypto_open(const uint8_t key[AEAD_KEY], uint64_t n, const void *aad, size_t 
 	for (int i = 0; i < AEAD_TAG; i++)
 		tag[i] = in[len + (size_t)i];
 	ctx = start(false, key, n, aad, aad_len);
-	return (len == 0 || EVP_DecryptUpdate(ctx, out, &out_len, in, (int)len) == 1) &&
+	if ((len == 0 || EVP_DecryptUpdate(ctx, out, &out_len, in, (int)len) == 1) &&
 	    EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_SET_TAG, AEAD_TAG, tag) == 1 &&
-	    EVP_DecryptFinal_ex(ctx, last, &out_len) == 1;
+	    EVP_DecryptFinal_ex(ctx, last, &out_len) == 1)
+		return true;
+	mem_wipe(out, len); /* what was not authentic is nobody's to read */
+	return false;
 }
 
 const struct aead_provider aead_libcrypto = { "libcrypto", libcrypto_seal, libcrypto_open };

@@ -85,6 +85,10 @@ START_TEST(nothing_opens_but_what_was_sealed)
 		for (size_t n = 0; n < sizeof(sealed); n++)
 			ck_assert_msg(!a->open(key, 3, "ab", 2, sealed, n, got), "length %zu", n);
 		ck_assert(!a->open(key, 4, "ab", 2, sealed, sizeof(sealed), got));
+		sealed[5] ^= 1; /* the tag; what it is for can be decrypted */
+		ck_assert(!a->open(key, 3, "ab", 2, sealed, sizeof(sealed), got));
+		ck_assert_mem_ne(got, "hello", 5);
+		sealed[5] ^= 1;
 		ck_assert(!a->open(key, 3, "ac", 2, sealed, sizeof(sealed), got));
 		ck_assert(!a->open(key, 3, "ab", 1, sealed, sizeof(sealed), got));
 		key[31] ^= 1;
