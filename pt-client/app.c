@@ -217,7 +217,8 @@ app_pump(struct app *a)
 {
 	if (a->state == APP_OVER)
 		return;
-	a->local.rtt_ms = a->direct != NULL ? a->direct->rtt_ms : 2 * bridge_rtt_ms(a->b);
+	a->local.rtt_ms = a->direct != NULL ? a->direct->rtt_ms :
+	    2 * bridge_rtt_ms(a->b, local_now());
 	local_flush(&a->local);
 	if (a->state == APP_FIRST && (a->s.tx.held.n > 0 || a->s.tx.fin || a->s.close_out != CLOSE_NONE)) {
 		event_del(a->timer);

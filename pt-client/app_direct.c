@@ -143,7 +143,7 @@ static void
 say_hello(struct app *a)
 {
 	struct noise_epoch keys;
-	unsigned wait = 3 * bridge_rtt_ms(a->b);
+	unsigned wait = 3 * bridge_rtt_ms(a->b, local_now());
 
 	if (!still_connected(a->direct_fd)) {
 		app_stop_dial(a);

@@ -177,7 +177,7 @@ void
 app_post_exchange(struct slot *slot)
 {
 	/* More patience with each try, for a path that is slow and not dead. */
-	unsigned patience = REPLY_MS + 4 * bridge_rtt_ms(slot->app->b);
+	unsigned patience = REPLY_MS + 4 * bridge_rtt_ms(slot->app->b, local_now());
 
 	post(slot, slot->app->path, slot->x.wait_ms + patience * (slot->tries < 4 ? slot->tries + 1 : 4),
 	    on_exchange);
@@ -226,7 +226,7 @@ void
 app_post_open(struct slot *slot)
 {
 	/* A second copy joins the first, if that has arrived. */
-	post(slot, slot->app->b->base, REPLY_MS + 4 * bridge_rtt_ms(slot->app->b), on_open);
+	post(slot, slot->app->b->base, REPLY_MS + 4 * bridge_rtt_ms(slot->app->b, local_now()), on_open);
 }
 
 void

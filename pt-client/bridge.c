@@ -165,7 +165,7 @@ bridge_healthy(const struct bridge *b, uint64_t now_ms)
 }
 
 struct oob_channel *
-bridge_channel(struct bridge *b, uint64_t now_ms)
+bridge_channel(const struct bridge *b, uint64_t now_ms)
 {
 	const struct bridge_channel *best = &b->channels[0];
 
@@ -173,10 +173,19 @@ bridge_channel(struct bridge *b, uint64_t now_ms)
 	for (unsigned i = 0; i < b->n_channels; i++) {
 		if (b->channels[i].failed_until_ms <= now_ms)
 			return b->channels[i].oob;
-		if (b->channels[i].failed_until_ms < best->failed_until_ms)
+		if (b->channels[i].failed_ms < best->failed_ms)
 			best = &b->channels[i];
 	}
 	return best->oob;
+}
+
+/* Of a channel that has failed so often in a row. */
+static uint64_t
+rest_ms(unsigned failures)
+{
+	uint64_t ms = (uint64_t)FAILED_MS << (failures < 10 ? failures - 1 : 9);
+
+	return ms < FAILED_MAX_MS ? ms : FAILED_MAX_MS;
 }
 
 void
@@ -184,19 +193,27 @@ bridge_channel_result(struct bridge *b, const struct oob_channel *ch, bool ok, u
 {
 	for (unsigned i = 0; i < b->n_channels; i++) {
 		struct bridge_channel *c = &b->channels[i];
-		uint64_t ms = (uint64_t)FAILED_MS << (c->failures < 10 ? c->failures : 10);
 
 		if (c->oob != ch)
 			continue;
-		c->failures = ok ? 0 : c->failures + 1;
-		c->failed_until_ms = ok ? 0 : now_ms + (ms < FAILED_MAX_MS ? ms : FAILED_MAX_MS);
+		if (ok) {
+			c->failures = 0;
+			c->failed_until_ms = 0;
+			continue;
+		}
+		/* A blip fails all that was under way. That is one failure, but what failed last
+		 * must not go back to it at once. */
+		if (c->failed_until_ms <= now_ms)
+			c->failures++;
+		c->failed_ms = now_ms;
+		c->failed_until_ms = now_ms + rest_ms(c->failures);
 	}
 }
 
 unsigned
-bridge_rtt_ms(const struct bridge *b)
+bridge_rtt_ms(const struct bridge *b, uint64_t now_ms)
 {
-	return oob_channel_rtt_ms(b->channels[0].oob);
+	return oob_channel_rtt_ms(bridge_channel(b, now_ms));
 }
 
 void
@@ -350,6 +367,7 @@ bridge_network_changed(struct bridge *b, uint64_t now_ms)
 		b->direct[i].rests_until_ms = 0;
 	for (unsigned i = 0; i < b->n_channels; i++) {
 		b->channels[i].failed_until_ms = 0;
+		b->channels[i].failures = 0;
 		oob_channel_renew(b->channels[i].oob);
 	}
 	event_del(b->redial);

@@ -21,8 +21,9 @@ struct bridge_address {
 
 struct bridge_channel {
 	struct oob_channel *oob;
+	uint64_t failed_ms;       /* when it last did */
 	uint64_t failed_until_ms; /* others are preferred until then */
-	unsigned failures;        /* in a row */
+	unsigned failures;        /* in a row, those before that counted as one */
 };
 
 /* One who waits for its turn to dial the bridge again. Zeroed memory is a valid one. */
@@ -74,10 +75,11 @@ int64_t bridge_time(const struct bridge *b);
 /* It has a channel that did not fail lately. */
 bool bridge_healthy(const struct bridge *b, uint64_t now_ms);
 /* The healthiest channel. */
-struct oob_channel *bridge_channel(struct bridge *b, uint64_t now_ms);
+struct oob_channel *bridge_channel(const struct bridge *b, uint64_t now_ms);
 /* How a request on `ch` went. One that failed is the last to be tried for a while. */
 void bridge_channel_result(struct bridge *b, const struct oob_channel *ch, bool ok, uint64_t now_ms);
-unsigned bridge_rtt_ms(const struct bridge *b);
+/* The round trip of the healthiest channel; 0: unknown. */
+unsigned bridge_rtt_ms(const struct bridge *b, uint64_t now_ms);
 #define BRIDGE_WHY 200
 /* For the log: what was wrong with an answer, or none, that does not prove the bridge's key. */
 void bridge_why(char why[BRIDGE_WHY], const struct oob_reply *reply);

@@ -180,7 +180,7 @@ START_TEST(channels)
 {
 	struct oob_channel *first, *second;
 	struct bridge *b;
-	uint64_t now = 1000, until;
+	uint64_t now = 1000, until, period;
 
 	start();
 	b = must_get("192.0.2.1", KEY ";url=https://a.example;url=https://b.example");
@@ -192,20 +192,37 @@ START_TEST(channels)
 	bridge_channel_result(b, second, true, now);
 	bridge_channel_result(b, first, false, now);
 	ck_assert_ptr_eq(bridge_channel(b, now), second);
-	/* Its turn comes again, and later each time; a success forgives all. */
+	/* All requests under way failed with it, some a little later: one failure. */
 	until = b->channels[0].failed_until_ms;
+	period = until - now;
 	ck_assert_uint_gt(until, now);
+	for (int i = 0; i < 7; i++)
+		bridge_channel_result(b, first, false, until - 1);
+	ck_assert_uint_eq(b->channels[0].failed_until_ms, until - 1 + period);
+	until = b->channels[0].failed_until_ms;
+	/* Its turn comes again, and later each time; a success forgives all. */
 	ck_assert_ptr_eq(bridge_channel(b, until), first);
-	bridge_channel_result(b, first, false, now);
-	ck_assert_uint_gt(b->channels[0].failed_until_ms, until);
-	for (int i = 0; i < 100; i++)
+	for (int i = 0; i < 100; i++) {
+		now = b->channels[0].failed_until_ms;
 		bridge_channel_result(b, first, false, now);
+		if (i == 0)
+			ck_assert_uint_eq(b->channels[0].failed_until_ms, now + 2 * period);
+	}
 	ck_assert_uint_lt(b->channels[0].failed_until_ms, now + 24 * 3600 * 1000);
-	/* All have failed: the one that is due first, never none. */
-	bridge_channel_result(b, second, false, now);
-	ck_assert_ptr_eq(bridge_channel(b, now), second);
-	bridge_channel_result(b, first, true, now);
-	ck_assert_ptr_eq(bridge_channel(b, now), first);
+	/* All have failed: the one that failed longest ago, in turn, never none. */
+	bridge_channel_result(b, second, false, now + 1);
+	ck_assert_ptr_eq(bridge_channel(b, now + 1), first);
+	bridge_channel_result(b, first, false, now + 2);
+	ck_assert_ptr_eq(bridge_channel(b, now + 2), second);
+	bridge_channel_result(b, first, true, now + 3);
+	ck_assert_ptr_eq(bridge_channel(b, now + 3), first);
+	bridge_channel_result(b, first, false, now + 3);
+	ck_assert_uint_eq(b->channels[0].failed_until_ms, now + 3 + period);
+	/* From another network it may be another story. */
+	bridge_network_changed(b, now + 4);
+	ck_assert_ptr_eq(bridge_channel(b, now + 4), first);
+	bridge_channel_result(b, first, false, now + 4);
+	ck_assert_uint_eq(b->channels[0].failed_until_ms, now + 4 + period);
 	stop();
 }
 END_TEST

@@ -1,5 +1,6 @@
 #include "tests/oob_fixture.h"
 
+#include "pt-client/bridge.h"
 #include "pt-client/oob_pool.h"
 #include "pt-client/oob_target.h"
 
@@ -149,6 +150,27 @@ START_TEST(test_post)
 	fx_until_seen(&fx, "sni=bridge.example resumed=0", 1);
 	ck_assert_int_eq(fx_ask(&fx, ch, &a, "/empty", ""), OOB_OK);
 	ck_assert_uint_eq(a.len, 0);
+	free(a.body);
+	fx_stop(&fx);
+}
+END_TEST
+
+/* A bridge's time-outs go by the channel that is used, not by one that is blocked. */
+START_TEST(test_round_trip_in_use)
+{
+	struct fixture fx;
+	struct answer a = { 0 };
+	struct bridge b = { .n_channels = 2 };
+	const uint64_t now = 1000;
+
+	fx_start(&fx, "");
+	b.channels[0].oob = fx_channel(&fx);
+	b.channels[1].oob = fx_channel(&fx);
+	ck_assert_int_eq(fx_ask(&fx, b.channels[1].oob, &a, "/echo", "x"), OOB_OK);
+	ck_assert_uint_eq(bridge_rtt_ms(&b, now), 0);
+	bridge_channel_result(&b, b.channels[0].oob, false, now);
+	ck_assert_uint_eq(bridge_rtt_ms(&b, now), oob_channel_rtt_ms(b.channels[1].oob));
+	ck_assert_uint_gt(bridge_rtt_ms(&b, now), 0);
 	free(a.body);
 	fx_stop(&fx);
 }
@@ -1055,8 +1077,8 @@ START_TEST(test_http2)
 }
 END_TEST
 
-TEST_MAIN("oob", test_target, test_target_too_long, test_pool, test_post, test_post_sizes,
-    test_results,
+TEST_MAIN("oob", test_target, test_target_too_long, test_pool, test_post, test_round_trip_in_use,
+    test_post_sizes, test_results,
     test_unreachable, test_pin, test_front_addr_sni, test_reuse, test_held_poll_blocks_nothing,
     test_many,
     test_reuse_beside_polls, test_sessions_resume, test_resent_when_idle_connection_died, test_timeout,
