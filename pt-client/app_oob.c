@@ -8,7 +8,7 @@
 #include "common/log.h"
 #include "common/mem.h"
 
-#define OPEN_COLD_MS 10000   /* from the request to its answer, retries included */
+#define OPEN_COLD_MS 10000   /* from the app's request to its answer, all tries included */
 #define OPEN_WARM_MS 25000
 #define POLL_MAX_MS 25000
 #define REPLY_MS 6000        /* an answer that is not there by then has been lost */
@@ -233,6 +233,7 @@ void
 app_start_open(struct app *a)
 {
 	struct msg_request m = { .op = OP_OPEN, .time = bridge_time(a->b), .port = a->port };
+	uint64_t limit = a->replied ? OPEN_WARM_MS : OPEN_COLD_MS, spent = local_now() - a->started_ms;
 
 	a->state = APP_OPENING;
 	memcpy(m.host, a->host, sizeof(m.host));
@@ -248,7 +249,7 @@ app_start_open(struct app *a)
 		app_fail(a, SOCKS5_REP_FAILURE, "the bridge line's key is not a usable one");
 		return;
 	}
-	app_after(a->timer, a->replied ? OPEN_WARM_MS : OPEN_COLD_MS);
+	app_after(a->timer, spent < limit ? (unsigned)(limit - spent) : 0);
 	app_post_open(&a->open);
 	app_dial_direct(a);
 }

@@ -3,12 +3,17 @@ import base64
 import contextlib
 import hashlib
 import hmac
+import json
 import os
 import socket
+import ssl
 import struct
+import subprocess
 import threading
 
 from pt_kit import DEADLINE, exactly, to_end
+from specclient import (Handshake, X25519PrivateKey, b64, compact, pack, public_of, sha256, unb64,
+                        unpack)
 
 
 def echo(s, peer):
@@ -94,6 +99,58 @@ def relay(a, b):
 def hop(t, to, host="127.0.0.1"):
     """Passes connections on; its .peers tell who came."""
     return Listener(t, lambda s, peer: relay(s, socket.create_connection(to, DEADLINE)), host)
+
+
+def certificate(t):
+    """(certificate, key) of target.example, self-signed; one for each test."""
+    key, cert = os.path.join(t.dir, "key.pem"), os.path.join(t.dir, "cert.pem")
+    if not os.path.exists(key):
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                        "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj",
+                        "/CN=target.example", "-keyout", key, "-out", cert],
+                       check=True, capture_output=True, timeout=DEADLINE)
+    return cert, key
+
+
+# ---- a bridge's API ----
+
+class Api(Listener):
+    """Has the key of .args. answer(header) gets what a one-shot or an open asks, and says what
+    is replied; None: nothing is, ever."""
+
+    def __init__(self, t, answer):
+        self.answer, self.secret = answer, X25519PrivateKey.generate()
+        self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.tls.load_cert_chain(*certificate(t))
+        spki = subprocess.run("openssl x509 -in %s -noout -pubkey | openssl pkey -pubin -outform der"
+                              % certificate(t)[0], shell=True, check=True, capture_output=True).stdout
+        self.args = "key=%s;pin=%s" % (b64(public_of(self.secret)), b64(sha256(spki)))
+        super().__init__(t, self.talk)
+
+    def talk(self, s, peer):
+        del peer
+        if not s.recv(1, socket.MSG_PEEK):
+            return  # a direct connection, given up before its hello
+        with self.tls.wrap_socket(s, server_side=True) as tls, tls.makefile("rb") as f:
+            while line := f.readline():
+                size = 0
+                while (header := f.readline().strip()):
+                    name, _, value = header.partition(b":")
+                    size = int(value) if name.lower() == b"content-length" else size
+                body = self.reply(f.read(size)) if line.startswith(b"POST ") else b""
+                if body is None:
+                    to_end(tls)
+                    return
+                tls.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+
+    def reply(self, body):
+        message = unb64(json.loads(body)["noise"])
+        # The other half of the handshake is the same with the keys exchanged.
+        shake = Handshake(public_of(self.secret))
+        shake.e = self.secret
+        answer = self.answer(unpack(shake.read(message))[0])
+        shake.e, shake.server = X25519PrivateKey.generate(), message[:32]
+        return answer and compact({"noise": b64(shake.write(pack(answer)))})
 
 
 # ---- upstream proxies ----

@@ -9,7 +9,7 @@ import time
 
 from pt_kit import (SLOW, Lan, Program, Sniffer, client, connect, credentials, exactly, read_reply,
                     request, run, server, socks, socks_start, test, text_of, through, to_end, until)
-from pt_peers import ExtOrPort, Listener, echo, swallow
+from pt_peers import Api, ExtOrPort, Listener, echo, swallow
 
 HERE = ("127.0.0.1", 1)
 GOOD_KEY = "key=" + "A" * 43
@@ -220,6 +220,24 @@ def check_silent(t):
         assert rep == 6, f"REP {rep}"
         assert time.monotonic() - start < 10 + SLOW, "not within 10 s"
         c.warned("the bridge did not answer in time" + why)
+
+
+@test("49", "ten seconds are all, with a clock that has to be corrected too")
+def wrong_clock(t):
+    asked, wrong_by = [], 1000000000
+
+    def answer(header):
+        asked.append(header["time"] - int(1000 * time.time()))
+        if len(asked) > 1:
+            return None
+        time.sleep(5)
+        return {"error": {"code": "clock_skew", "message": ""}, "time": int(1000 * time.time()) + wrong_by}
+    api, c = Api(t, answer), client(t)
+    start = time.monotonic()
+    assert socks(c, api.address, api.args) == 6
+    took = time.monotonic() - start
+    assert abs(asked[0]) < 60000 and abs(asked[1] - wrong_by) < 60000, asked
+    assert took < 13, f"{took:.1f} s"
 
 
 @test("49", "warm: success at once, and an error behind it is a reset and a log line")

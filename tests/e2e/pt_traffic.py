@@ -5,12 +5,11 @@ import os
 import socket
 import ssl
 import struct
-import subprocess
 import threading
 
 from pt_kit import (DEADLINE, Lan, Sniffer, client, connect, exactly, request, server, socks,
                     socks_start, test, text_of, through, to_end, until)
-from pt_peers import Listener, Proxy, echo, hop
+from pt_peers import Listener, Proxy, certificate, echo, hop
 
 
 def reset(s):
@@ -210,15 +209,10 @@ def server_source(t):
 # ---- the bytes ----
 
 def tls_contexts(t, version):
-    key, certificate = os.path.join(t.dir, "key.pem"), os.path.join(t.dir, "cert.pem")
-    if not os.path.exists(key):
-        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
-                        "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj",
-                        "/CN=target.example", "-keyout", key, "-out", certificate],
-                       check=True, capture_output=True, timeout=DEADLINE)
+    cert, key = certificate(t)
     target = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    target.load_cert_chain(certificate, key)
-    app = ssl.create_default_context(cafile=certificate)
+    target.load_cert_chain(cert, key)
+    app = ssl.create_default_context(cafile=cert)
     app.minimum_version = app.maximum_version = version
     return app, target
 
