@@ -1,6 +1,7 @@
 #include "pt-client/bridge.h"
 
 #include <stdio.h>
+#include <sys/time.h>
 
 #include "common/address.h"
 #include "common/mem.h"
@@ -9,6 +10,8 @@
 #define KEY "key=AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 #define PIN "pin=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 #define KEEP_MS (10 * 60 * 1000)
+#define JITTER_MS 200
+#define COARSE_MS 50 /* by which libevent's clock and ours may differ */
 
 static struct client cl;
 
@@ -349,5 +352,114 @@ START_TEST(resting)
 }
 END_TEST
 
+/* ---- redialling ---- */
+
+static void
+turn(void *arg)
+{
+	++*(unsigned *)arg;
+}
+
+/* Until the redial timer has run. */
+static void
+run_timer(struct bridge *b)
+{
+	ck_assert(event_pending(b->redial, EV_TIMEOUT, NULL));
+	while (event_pending(b->redial, EV_TIMEOUT, NULL))
+		event_base_loop(cl.base, EVLOOP_ONCE);
+}
+
+START_TEST(redials_one_at_a_time)
+{
+	unsigned turns[3] = { 0 };
+	struct bridge_waiter w[3];
+	struct bridge *b;
+
+	start();
+	b = must_get("192.0.2.1", KEY);
+	for (int i = 0; i < 3; i++) {
+		w[i] = (struct bridge_waiter){ .turn = turn, .arg = &turns[i] };
+		bridge_redial(b, &w[i], 1000);
+		bridge_redial(b, &w[i], 1000); /* to ask twice is to ask once */
+	}
+	run_timer(b);
+	ck_assert(turns[0] == 1 && turns[1] == 0 && turns[2] == 0);
+	/* Its dial is under way: who asks meanwhile waits, whatever else happens. */
+	bridge_redial(b, &w[0], 1000);
+	bridge_network_changed(b, 1000);
+	ck_assert(!event_pending(b->redial, EV_TIMEOUT, NULL));
+	bridge_unqueue(b, &w[1]);
+	bridge_redialled(b, 1000);
+	run_timer(b);
+	ck_assert(turns[0] == 1 && turns[1] == 0 && turns[2] == 1);
+	bridge_redialled(b, 1000);
+	run_timer(b);
+	ck_assert(turns[0] == 2 && turns[1] == 0 && turns[2] == 1);
+	bridge_redialled(b, 1000);
+	ck_assert(!event_pending(b->redial, EV_TIMEOUT, NULL));
+	stop();
+}
+END_TEST
+
+/* In how many ms the redial that is waited for is due. */
+static int64_t
+due(struct bridge *b)
+{
+	struct timeval now, at;
+
+	ck_assert(event_pending(b->redial, EV_TIMEOUT, &at));
+	gettimeofday(&now, NULL);
+	return (int64_t)(at.tv_sec - now.tv_sec) * 1000 + (at.tv_usec - now.tv_usec) / 1000;
+}
+
+/* The same, of one that is asked for now. */
+static int64_t
+due_when_asked(struct bridge *b, uint64_t now_ms)
+{
+	struct bridge_waiter w = { .turn = turn };
+	int64_t ms;
+
+	bridge_redial(b, &w, now_ms);
+	ms = due(b);
+	bridge_unqueue(b, &w);
+	event_del(b->redial);
+	return ms;
+}
+
+START_TEST(redials_after_the_rest)
+{
+	const int64_t rest = BRIDGE_REDIAL_S * 1000, late = 10000; /* how slow this machine may be */
+	struct sockaddr_storage one = address("1.1.1.1", 443), nine = address("9.9.9.9", 443);
+	struct bridge_waiter w = { .turn = turn };
+	int64_t ms, first = INT64_MAX, last = INT64_MIN;
+	struct bridge *b;
+
+	start();
+	b = must_get("192.0.2.1", KEY);
+	name(b, (const char *const[]){ "1.1.1.1", "9.9.9.9" }, 2);
+	bridge_rest(b, &nine, 1000, 2 * BRIDGE_REDIAL_S);
+	/* At once if an address does not rest, but never at the same moment. */
+	for (int i = 0; i < 100; i++) {
+		ms = due_when_asked(b, 1000);
+		ck_assert_int_lt(ms, JITTER_MS + COARSE_MS);
+		first = ms < first ? ms : first;
+		last = ms > last ? ms : last;
+	}
+	ck_assert_int_gt(last - first, JITTER_MS / 2);
+	/* Else when the first of them has rested. */
+	bridge_rest(b, &one, 1000, BRIDGE_REDIAL_S);
+	for (int i = 0; i < 100; i++) {
+		ms = due_when_asked(b, 2000) + 1000;
+		ck_assert(ms > rest - late && ms < rest + JITTER_MS + COARSE_MS);
+	}
+	/* A change of network ends all rest, under a redial that waits for it too. */
+	bridge_redial(b, &w, 2000);
+	bridge_network_changed(b, 3000);
+	ck_assert_int_lt(due(b), JITTER_MS + COARSE_MS);
+	stop();
+}
+END_TEST
+
 TEST_MAIN("bridge", good_lines, bad_lines, too_many_urls, shared_and_kept, warm,
-    channels, named_addresses, where_a_bridge_may_lead, resting)
+    channels, named_addresses, where_a_bridge_may_lead, resting, redials_one_at_a_time,
+    redials_after_the_rest)
