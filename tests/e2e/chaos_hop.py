@@ -12,13 +12,14 @@ from chaos_peers import BLOCK, hard_close
 
 # What may happen to a direct connection, with its weight. "near": on the client's side
 # only, so that the bridge is left with a half-open connection; "far": the reverse.
+# "swallow": of all that either side sends, only the hello arrives.
 FAULTS = {
     "none": 4, "reset": 10, "reset near": 4, "end": 3, "end near": 2, "corrupt": 4,
     "pause": 3, "dribble": 3, "reset far": 2, "end far": 2, "stall": 2, "stall up": 2,
-    "stall down": 2, "freeze": 2,
+    "stall down": 2, "freeze": 2, "swallow": 2,
 }
 # After these the client has to wait for a timeout.
-SLOW = {"reset far", "stall", "stall up", "stall down", "freeze"}
+SLOW = {"reset far", "stall", "stall up", "stall down", "freeze", "swallow"}
 QUICK_LIMIT = 3000000
 
 
@@ -35,6 +36,8 @@ class Fault:
             self.at, self.hello = rnd.choice((-1, 0, 0, 1, 30)), True
         else:
             self.at, self.hello = int(2000 * (limit / 2000) ** rnd.random()), False
+        if self.kind == "swallow":
+            self.up, self.at, self.hello = True, 0, True
         self.seconds = rnd.choice((0.05, 0.5, 2))
         self.bit = 1 << rnd.randrange(8)
 
@@ -44,6 +47,10 @@ class Fault:
             return max(0, self.at + 5 + int.from_bytes(first[3:5], "big"))
         return max(0, self.at)
 
+    def strikes(self, end):
+        """Whether it does with that many bytes: before the next byte, or just behind the hello."""
+        return end > self.at or (end == self.at and self.kind == "swallow")
+
 
 class Link:
     """One connection through the hop."""
@@ -52,6 +59,7 @@ class Link:
         self.hop, self.number = hop, number
         self.near_reader, self.near = reader, writer
         self.far = None
+        self.start = asyncio.get_running_loop().time()
         self.kind = None
         self.fault = None
         self.over = False
@@ -137,7 +145,7 @@ class Link:
         if self.hop.block and (self.kind == "direct" or self.hop.mute):
             await self.blocked()
         fault = self.fault
-        if fault and fault.up == up and len(data) > fault.at - self.bytes[up]:
+        if fault and fault.up == up and fault.strikes(self.bytes[up] + len(data)):
             if self.kind == "oob" and not self.hop.calm():
                 fault.at += len(data)  # not now
                 await self.forward(writer, data, up)
@@ -188,7 +196,7 @@ class Link:
                 for side, wanted in ((self.near, near), (self.far, far)):
                     if wanted and side.can_write_eof():
                         side.write_eof()
-        elif kind == "stall":
+        elif kind in ("stall", "swallow"):
             self.silent = {True: True, False: True}
         elif kind.startswith("stall"):
             self.silent[up] = True
