@@ -14,6 +14,7 @@
 #define BATCH 4                        /* records sealed for one write */
 #define USER_TIMEOUT_MS 30000
 #define STALL_MS 5000       /* no acknowledgement, or no PONG, for so long: dead */
+#define LOOK_MS 1000        /* between two looks at it while bytes move, or should */
 #define FIRST_PING_MS 3000  /* after the last byte either way */
 #define PING_MS 60000
 #define DEAF_MS 90000       /* a client that lives would have sent a PING */
@@ -138,6 +139,7 @@ send_bytes(struct direct *d, const uint8_t *p, size_t n)
 	}
 	if (sent < 0)
 		sent = 0;
+	d->sent += (uint64_t)sent;
 	if ((size_t)sent < n) {
 		/* p may be what is queued already: then only its front goes. */
 		if (d->out_part.n == n)
@@ -175,7 +177,7 @@ direct_flush(struct direct *d)
 	if (sum != d->moved_sum && !d->watching) {
 		/* Bytes move after a rest: the next look may be a minute away. */
 		d->watching = true;
-		watch_again(d, FIRST_PING_MS);
+		watch_again(d, LOOK_MS);
 	}
 }
 
@@ -210,7 +212,7 @@ direct_orphaned(const struct direct *d)
 /* ---- liveness ---- */
 
 /* Takes the kernel's round trip. On a slow link one record takes long: what the other
- * kernel acknowledges counts as movement too. */
+ * kernel acknowledges counts as movement too, until it has all that is waited for. */
 static void
 ask_kernel(struct direct *d, uint64_t now)
 {
@@ -220,7 +222,7 @@ ask_kernel(struct direct *d, uint64_t now)
 	if (getsockopt(d->fd, IPPROTO_TCP, TCP_INFO, &info, &len) != 0)
 		return;
 	d->rtt_ms = (info.tcpi_rtt + 999) / 1000;
-	if (info.tcpi_bytes_acked != d->kernel_acked)
+	if (info.tcpi_bytes_acked != d->kernel_acked && d->kernel_acked < d->due)
 		d->acked_ms = now;
 	d->kernel_acked = info.tcpi_bytes_acked;
 }
@@ -230,13 +232,17 @@ static void
 note_progress(struct direct *d, uint64_t now)
 {
 	uint64_t sum = d->s->direct.next + stream_rx_received(&d->s->rx);
+	bool waits = session_direct_unacked(d->s);
 
-	if (d->s->tx.base != d->base || !session_direct_unacked(d->s))
+	if (d->s->tx.base != d->base || !waits || !d->waits) {
 		d->acked_ms = now;
+		d->due = d->sent + d->out_part.n;
+	}
 	if (sum != d->moved_sum) {
 		d->data_ms = now;
 		d->ping_ms = 0;
 	}
+	d->waits = waits;
 	d->base = d->s->tx.base;
 	d->moved_sum = sum;
 }
@@ -246,12 +252,14 @@ static uint64_t
 check_alive(struct direct *d, uint64_t now)
 {
 	uint64_t patience = 4 * (uint64_t)d->rtt_ms > STALL_MS ? 4 * (uint64_t)d->rtt_ms : STALL_MS;
-	uint64_t idle = now - d->data_ms, next_ping;
+	uint64_t idle = now - d->data_ms, moved, next_ping;
 
 	if (session_direct_unacked(d->s)) {
-		if (now - d->acked_ms >= patience)
+		/* While records come, an acknowledgement may be on its way behind them. */
+		moved = d->heard_ms > d->acked_ms ? d->heard_ms : d->acked_ms;
+		if (now - moved >= patience)
 			die(d, DIRECT_SILENT);
-		return d->acked_ms + patience - now;
+		return moved + patience - now < LOOK_MS ? moved + patience - now : LOOK_MS;
 	}
 	if (d->s->direct.close_sent)
 		return PING_MS; /* nothing may be sent behind it; the owner waits for the end */
@@ -295,7 +303,7 @@ on_watch(evutil_socket_t fd, short what, void *arg)
 	ask_kernel(d, now);
 	note_progress(d, now);
 	next = check_alive(d, now);
-	d->watching = next <= FIRST_PING_MS;
+	d->watching = next <= LOOK_MS;
 	if (d->dead == DIRECT_ALIVE)
 		watch_again(d, next);
 	d->moved(d->arg);
@@ -368,8 +376,9 @@ direct_new(struct event_base *base, evutil_socket_t fd, struct session *s,
 	d->heard_ms = d->data_ms = d->acked_ms = local_now();
 	d->base = s->tx.base;
 	ask_kernel(d, d->acked_ms);
+	d->sent = d->kernel_acked; /* which counts the SYN, where it was ours */
 	d->watching = true;
-	watch_again(d, FIRST_PING_MS);
+	watch_again(d, LOOK_MS);
 	return d;
 }
 

@@ -32,9 +32,12 @@ struct direct {
 	/* Liveness, in ms of local_now(). */
 	uint64_t heard_ms;   /* a record came */
 	uint64_t data_ms;    /* a stream moved, either way */
-	uint64_t acked_ms;   /* `base` moved, or there was nothing to acknowledge */
+	uint64_t acked_ms;   /* `base` or, up to `due`, kernel_acked moved, or nothing had to */
 	uint64_t ping_ms;    /* the last PING; 0: none since data moved */
 	uint64_t base, moved_sum, kernel_acked;
+	uint64_t sent;       /* to the kernel; comparable with kernel_acked */
+	uint64_t due;        /* `sent` behind all that was sent when the wait began */
+	bool waits;          /* for an acknowledgement */
 	bool watching;       /* the next look is due soon */
 	struct buffer in_part, out_part; /* an incomplete record; sealed bytes not sent */
 	void (*moved)(void *arg);
