@@ -3,7 +3,7 @@
 
     chaos.py seeds FIRST-LAST [--jobs N]   seeded chaos, several seeds side by side
     chaos.py seed N                        one of them, alone and with its story
-    chaos.py blocked | move | echo | kill | idle
+    chaos.py CASES... [--jobs N]           of those: %s
     chaos.py soak --seconds N [--sessions N]
     chaos.py resets ADDRESS:PORT --seconds N   a hop for another test
 
@@ -22,8 +22,9 @@ import time
 
 import chaos_gateway
 import chaos_hop
-from chaos_cases import (blocked, client_killed, echoed, ended_early, idle, long_direct, moved,
-                         restarted, server_gone, server_killed)
+from chaos_cases import (blocked, client_killed, echoed, ended_early, failed_over, idle, long_direct,
+                         moved, named, paused, restarted, server_gone, server_killed, stalled,
+                         unanswered)
 from chaos_hop import Hop
 from chaos_peers import SHAPES, Wrong, both
 from chaos_scene import MB, run_scene
@@ -169,6 +170,11 @@ CASES = {
     "blocked": [(blocked, how, delay) for delay in (0, 0.025)
                 for how in ("reset", "silence", "no answer to dials")],
     "move": [(moved, "address"), (moved, "link")],
+    "stall": [(stalled, up, rate) for up in (True, False) for rate in (MB // 2, 20000)] +
+             [(paused, who) for who in ("app", "target")] +
+             [(unanswered, kind) for kind in ("plain", "tls13")],
+    "failover": [(failed_over, how) for how in ("refused", "swallowed")],
+    "named": [(named,)],
     "echo": [(echoed, greedy, block) for greedy in (True, False) for block in (None, "reset")],
     "kill": [(server_killed, seed) for seed in range(4)] +
             [(client_killed, seed) for seed in range(4)] +
@@ -183,10 +189,11 @@ def one_case(case, seconds=300):
     return "FAIL: %s%s: %s" % (play.__name__, tuple(how), wrong) if wrong else told
 
 
-def cases(name, jobs):
+def cases(names, jobs):
     failed = False
+    chosen = [case for name in names for case in CASES[name]]
     with workers(jobs) as pool:
-        for done in concurrent.futures.as_completed(pool.submit(one_case, c) for c in CASES[name]):
+        for done in concurrent.futures.as_completed(pool.submit(one_case, c) for c in chosen):
             print(done.result(), flush=True)
             failed |= done.result().startswith("FAIL")
     sys.exit(1 if failed else 0)
@@ -205,10 +212,10 @@ async def resets(upstream, seconds):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__,
+    parser = argparse.ArgumentParser(description=__doc__ % " ".join(CASES),
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["seeds", "seed", "soak", "resets", *CASES])
-    parser.add_argument("which", nargs="?")
+    parser.add_argument("which", nargs="*")
     parser.add_argument("--jobs", type=int, default=8)
     parser.add_argument("--seconds", type=int, default=600)
     parser.add_argument("--sessions", type=int, default=500)
@@ -216,10 +223,10 @@ def main():
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
     if args.what == "seeds":
-        first, _, last = args.which.partition("-")
+        first, _, last = args.which[0].partition("-")
         seeds(int(first), int(last or first), args.jobs)
     elif args.what == "seed":
-        seed, wrong, stats, seconds = one_seed(int(args.which))
+        seed, wrong, stats, seconds = one_seed(int(args.which[0]))
         print("seed %d: %s after %.1f s; %s" % (seed, wrong or "ok", seconds, dict(stats)))
         sys.exit(1 if wrong else 0)
     elif args.what == "soak":
@@ -227,10 +234,10 @@ def main():
         print(told)
         sys.exit(1 if told.startswith("FAIL") else 0)
     elif args.what == "resets":
-        host, _, port = args.which.rpartition(":")
+        host, _, port = args.which[0].rpartition(":")
         asyncio.run(resets((host, int(port)), args.seconds))
     else:
-        cases(args.what, args.jobs)
+        cases([args.what, *args.which], args.jobs)
 
 
 if __name__ == "__main__":

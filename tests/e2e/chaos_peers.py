@@ -201,6 +201,9 @@ class Plan:
             up = 0
         self.up, self.down = Checker("%d/up" % number, up), Checker("%d/down" % number, down)
         self.rate = None  # bytes a second that either end sends at most
+        self.reads = {me: asyncio.Event() for me in ("app", "target")}  # it does, while set
+        for reads in self.reads.values():
+            reads.set()
         self.targets, self.started = 0, False
         self.state = "not begun"
         self.opened = asyncio.Event()
@@ -221,15 +224,19 @@ async def send_stream(plan, wire, checker, until=None):
         at = 0
         while at < len(block):
             n = rnd.choice((rnd.randrange(1, 1500), BLOCK, BLOCK, BLOCK))
+            if plan.rate:
+                n = min(n, plan.rate // 10)
             await wire.write(block[at:at + n])
             at += n
             if plan.rate:
                 await asyncio.sleep(min(n, len(block)) / plan.rate)
 
 
-async def receive_stream(wire, checker, pauses=None):
+async def receive_stream(wire, checker, pauses=None, reads=None):
     while data := await wire.read():
         checker.feed(data)
+        if reads:
+            await reads.wait()
         if pauses and pauses.random() < 0.02:
             await asyncio.sleep(pauses.choice((0.05, 0.3, 1)))
     checker.finish()
@@ -300,7 +307,7 @@ async def one_side(plan, wire, mine, theirs, app):
             await send_stream(plan, wire, mine)
             wire.end()
         slow = random.Random(plan.number) if shape == "slow " + me else None
-        await both(send(), receive_stream(wire, theirs, slow))
+        await both(send(), receive_stream(wire, theirs, slow, plan.reads[me]))
     wire.close()
 
 
