@@ -51,7 +51,7 @@ app_free(struct app *a)
 	event_free(a->push.retry);
 	event_free(a->poll.retry);
 	oob_cancel(a->status);
-	bridge_unqueue(a->b, &a->waiter);
+	bridge_unqueue(&a->waiter);
 	app_stop_dial(a);
 	direct_free(a->direct);
 	local_end(&a->local, true);

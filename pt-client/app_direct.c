@@ -28,8 +28,8 @@ app_stop_dial(struct app *a)
 {
 	if (a->dial != NULL) {
 		dial_cancel(a->dial);
-		a->b->dials--;
 		a->dial = NULL;
+		bridge_dialled(a->b);
 	}
 	turn_over(a);
 	if (a->direct_fd >= 0)
@@ -40,7 +40,7 @@ app_stop_dial(struct app *a)
 static void
 redial(struct app *a)
 {
-	if (a->s.close_in == CLOSE_NONE && a->state != APP_OVER)
+	if (a->s.close_in == CLOSE_NONE && a->s.close_out == CLOSE_NONE && a->state != APP_OVER)
 		bridge_redial(a->b, &a->waiter, local_now());
 }
 
@@ -50,7 +50,6 @@ on_dial(void *arg, evutil_socket_t fd, int err)
 	struct app *a = arg;
 
 	a->dial = NULL;
-	a->b->dials--;
 	a->direct_fd = fd;
 	if (fd < 0) {
 		log_info("direct connection: %s", strerror(err));
@@ -58,6 +57,7 @@ on_dial(void *arg, evutil_socket_t fd, int err)
 		    err == ENETUNREACH || err == EADDRNOTAVAIL ? NO_ROUTE_S : a->b->redial_s);
 		redial(a);
 	}
+	bridge_dialled(a->b);
 	turn_over(a);
 	app_pump(a);
 }
@@ -69,7 +69,7 @@ app_dial_direct(struct app *a)
 
 	if (a->dial == NULL && a->direct_fd < 0 && a->direct == NULL) {
 		to = bridge_direct(a->b, local_now());
-		if (to == NULL)
+		if (to == NULL && (a->my_turn || !bridge_await_dial(a->b, &a->waiter)))
 			redial(a);
 	}
 	if (to == NULL) {
@@ -77,17 +77,17 @@ app_dial_direct(struct app *a)
 		return;
 	}
 	a->direct_addr = to->addr;
-	a->b->dials++;
+	bridge_dials(a->b);
 	a->dial = dial_start(a->cl->base, &a->cl->outbound, (struct sockaddr *)&to->addr,
 	    address_len(&to->addr), DIAL_MS, on_dial, a);
 }
 
 void
-app_on_turn(void *arg)
+app_on_turn(void *arg, bool is_redial)
 {
 	struct app *a = arg;
 
-	a->my_turn = true;
+	a->my_turn = is_redial;
 	a->hello_due = true; /* there is a stream to go on with */
 	app_dial_direct(a);
 }
@@ -164,8 +164,8 @@ static bool
 hello_ready(struct app *a)
 {
 	if (a->direct != NULL || a->direct_fd < 0 || !session_may_go_direct(&a->s) ||
-	    a->s.close_in != CLOSE_NONE)
-		return false;
+	    a->s.close_in != CLOSE_NONE || a->s.close_out != CLOSE_NONE)
+		return false; /* a session that ends meanwhile would leave the hello to the fallback */
 	return a->hello_due || session_push_wants(&a->s) ||
 	    tls_tracker_kind(a->s.tracker) == TLS_NOT;
 }

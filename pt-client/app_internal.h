@@ -98,7 +98,7 @@ void app_pump_direct(struct app *a);
 bool app_speaks_soon(struct app *a);
 /* rest: its address is left alone for a while. */
 void app_drop_direct(struct app *a, bool rest, const char *why);
-void app_on_turn(void *arg);
+void app_on_turn(void *arg, bool redial);
 void app_on_accept(evutil_socket_t fd, short what, void *arg);
 
 /* app_oob.c */

@@ -99,7 +99,8 @@ bridge_get(struct client *cl, const struct sockaddr_storage *addr, const struct 
 	b->line_addr = *addr;
 	b->direct[0].addr = *addr;
 	b->n_direct = 1;
-	TAILQ_INIT(&b->waiters);
+	TAILQ_INIT(&b->firsts);
+	TAILQ_INIT(&b->redials);
 	b->redial = evtimer_new(cl->base, on_redial, b);
 	if (!set_up(b, args, error)) {
 		bridge_free(b);
@@ -302,7 +303,51 @@ bridge_rest(struct bridge *b, const struct sockaddr_storage *addr, uint64_t now_
 			b->direct[i].rests_until_ms = now_ms + (uint64_t)seconds * 1000;
 }
 
-/* ---- redialling ---- */
+/* ---- turns to dial ---- */
+
+static void
+queue(struct bridge_queue *q, struct bridge_waiter *w)
+{
+	if (w->queue != NULL)
+		return;
+	w->queue = q;
+	TAILQ_INSERT_TAIL(q, w, link);
+}
+
+void
+bridge_unqueue(struct bridge_waiter *w)
+{
+	if (w->queue != NULL)
+		TAILQ_REMOVE(w->queue, w, link);
+	w->queue = NULL;
+}
+
+void
+bridge_dials(struct bridge *b)
+{
+	b->dials++;
+}
+
+bool
+bridge_await_dial(struct bridge *b, struct bridge_waiter *w)
+{
+	if (b->dials < BRIDGE_DIALS)
+		return false;
+	queue(&b->firsts, w);
+	return true;
+}
+
+void
+bridge_dialled(struct bridge *b)
+{
+	struct bridge_waiter *w;
+
+	b->dials--;
+	while ((w = TAILQ_FIRST(&b->firsts)) != NULL && b->dials < BRIDGE_DIALS) {
+		bridge_unqueue(w);
+		w->turn(w->arg, false);
+	}
+}
 
 /* Sets the timer for the next turn: when an address has rested, after some jitter. */
 static void
@@ -310,7 +355,7 @@ schedule(struct bridge *b, uint64_t now_ms)
 {
 	uint64_t first = UINT64_MAX, ms;
 
-	if (b->redialling || TAILQ_EMPTY(&b->waiters) || event_pending(b->redial, EV_TIMEOUT, NULL))
+	if (b->redialling || TAILQ_EMPTY(&b->redials) || event_pending(b->redial, EV_TIMEOUT, NULL))
 		return;
 	for (unsigned i = 0; i < b->n_direct; i++)
 		if (b->direct[i].rests_until_ms < first)
@@ -324,33 +369,22 @@ static void
 on_redial(evutil_socket_t fd, short what, void *arg)
 {
 	struct bridge *b = arg;
-	struct bridge_waiter *w = TAILQ_FIRST(&b->waiters);
+	struct bridge_waiter *w = TAILQ_FIRST(&b->redials);
 
 	(void)fd;
 	(void)what;
 	if (w == NULL || b->redialling)
 		return;
-	bridge_unqueue(b, w);
+	bridge_unqueue(w);
 	b->redialling = true;
-	w->turn(w->arg);
+	w->turn(w->arg, true);
 }
 
 void
 bridge_redial(struct bridge *b, struct bridge_waiter *w, uint64_t now_ms)
 {
-	if (w->queued)
-		return;
-	w->queued = true;
-	TAILQ_INSERT_TAIL(&b->waiters, w, link);
+	queue(&b->redials, w);
 	schedule(b, now_ms);
-}
-
-void
-bridge_unqueue(struct bridge *b, struct bridge_waiter *w)
-{
-	if (w->queued)
-		TAILQ_REMOVE(&b->waiters, w, link);
-	w->queued = false;
 }
 
 void

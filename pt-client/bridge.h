@@ -26,11 +26,13 @@ struct bridge_channel {
 	unsigned failures;        /* in a row, those before that counted as one */
 };
 
-/* One who waits for its turn to dial the bridge again. Zeroed memory is a valid one. */
+TAILQ_HEAD(bridge_queue, bridge_waiter);
+
+/* One who waits for its turn to dial the bridge. Zeroed memory is a valid one. */
 struct bridge_waiter {
 	TAILQ_ENTRY(bridge_waiter) link;
-	bool queued;
-	void (*turn)(void *arg); /* dial, then call bridge_redialled */
+	struct bridge_queue *queue; /* NULL: none */
+	void (*turn)(void *arg, bool redial); /* dial; a redial calls bridge_redialled then */
 	void *arg;
 };
 
@@ -52,8 +54,9 @@ struct bridge {
 	struct bridge_address direct[MSG_ADDRESSES];
 	unsigned n_direct, dials;
 	uint32_t redial_s;           /* how long an address rests after a reset */
-	/* Redials, one at a time: a burst of them would be a sign of its own. */
-	TAILQ_HEAD(, bridge_waiter) waiters;
+	/* First dials that wait until fewer are pending; redials, one at a time: a burst of
+	 * them would be a sign of its own. */
+	struct bridge_queue firsts, redials;
 	struct event *redial;
 	bool redialling;
 };
@@ -98,9 +101,14 @@ void bridge_rest(struct bridge *b, const struct sockaddr_storage *addr, uint64_t
  * connections lead nowhere. */
 void bridge_network_changed(struct bridge *b, uint64_t now_ms);
 
+/* A dial is pending, and is over. */
+void bridge_dials(struct bridge *b);
+void bridge_dialled(struct bridge *b);
+/* Queues w for its first dial until fewer are pending. False: there are few. */
+bool bridge_await_dial(struct bridge *b, struct bridge_waiter *w);
 /* Queues w to dial again: as soon as it is its turn and an address has rested. */
 void bridge_redial(struct bridge *b, struct bridge_waiter *w, uint64_t now_ms);
-void bridge_unqueue(struct bridge *b, struct bridge_waiter *w);
+void bridge_unqueue(struct bridge_waiter *w);
 /* The dial of the waiter whose turn it was is over, or was not needed. */
 void bridge_redialled(struct bridge *b, uint64_t now_ms);
 

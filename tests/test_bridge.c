@@ -355,8 +355,9 @@ END_TEST
 /* ---- redialling ---- */
 
 static void
-turn(void *arg)
+turn(void *arg, bool redial)
 {
+	(void)redial;
 	++*(unsigned *)arg;
 }
 
@@ -388,7 +389,7 @@ START_TEST(redials_one_at_a_time)
 	bridge_redial(b, &w[0], 1000);
 	bridge_network_changed(b, 1000);
 	ck_assert(!event_pending(b->redial, EV_TIMEOUT, NULL));
-	bridge_unqueue(b, &w[1]);
+	bridge_unqueue(&w[1]);
 	bridge_redialled(b, 1000);
 	run_timer(b);
 	ck_assert(turns[0] == 1 && turns[1] == 0 && turns[2] == 1);
@@ -421,10 +422,34 @@ due_when_asked(struct bridge *b, uint64_t now_ms)
 
 	bridge_redial(b, &w, now_ms);
 	ms = due(b);
-	bridge_unqueue(b, &w);
+	bridge_unqueue(&w);
 	event_del(b->redial);
 	return ms;
 }
+
+/* So many first dials at once; each that is over makes room for the next, with no pause. */
+START_TEST(first_dials_wait_for_room)
+{
+	unsigned turns[3] = { 0 };
+	struct bridge_waiter w[3];
+	struct bridge *b;
+
+	start();
+	b = must_get("192.0.2.1", KEY);
+	for (int i = 0; i < 3; i++)
+		w[i] = (struct bridge_waiter){ .turn = turn, .arg = &turns[i] };
+	ck_assert(!bridge_await_dial(b, &w[0]));
+	for (int i = 0; i < BRIDGE_DIALS; i++)
+		bridge_dials(b);
+	for (int i = 0; i < 3; i++)
+		ck_assert(bridge_await_dial(b, &w[i]));
+	bridge_unqueue(&w[1]);
+	bridge_dialled(b); /* whose turn it is makes no dial here: the next has it at once */
+	ck_assert(turns[0] == 1 && turns[1] == 0 && turns[2] == 1);
+	ck_assert(!event_pending(b->redial, EV_TIMEOUT, NULL));
+	stop();
+}
+END_TEST
 
 START_TEST(redials_after_the_rest)
 {
@@ -462,4 +487,4 @@ END_TEST
 
 TEST_MAIN("bridge", good_lines, bad_lines, too_many_urls, shared_and_kept, warm,
     channels, named_addresses, where_a_bridge_may_lead, resting, redials_one_at_a_time,
-    redials_after_the_rest)
+    first_dials_wait_for_room, redials_after_the_rest)

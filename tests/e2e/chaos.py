@@ -26,7 +26,7 @@ from chaos_cases import (blocked, client_killed, echoed, ended_early, failed_ove
                          moved, named, paused, restarted, server_gone, server_killed, stalled,
                          unanswered)
 from chaos_hop import Hop
-from chaos_peers import SHAPES, Wrong, both
+from chaos_peers import SHAPES, WRONG_BYTES, Wrong, both
 from chaos_scene import MB, run_scene
 from chaos_soak import soak
 
@@ -130,6 +130,11 @@ async def play_seed(scene, seed):
     await scene.end()
 
 
+def end(failures):
+    """Ends the process: status 3 says that bytes were wrong, 1 that something else was."""
+    sys.exit(3 if any(WRONG_BYTES in f for f in failures) else 1 if failures else 0)
+
+
 def one_seed(seed):
     start = time.monotonic()
     wrong, stats, _ = asyncio.run(run_scene(lambda scene: play_seed(scene, seed), SEED_SECONDS))
@@ -137,7 +142,7 @@ def one_seed(seed):
 
 
 def seeds(first, last, jobs):
-    failed, total, longest = [], collections.Counter(), (0, 0)
+    failed, total, longest = {}, collections.Counter(), (0, 0)
     # Those that take the longest come first.
     order = sorted(range(first, last + 1), key=oob_alone, reverse=True)
     with workers(jobs) as pool:
@@ -146,13 +151,14 @@ def seeds(first, last, jobs):
             total.update(stats)
             longest = max(longest, (seconds, seed))
             if wrong:
-                failed.append(seed)
+                failed[seed] = wrong
                 print("FAIL: seed %d after %.1f s: %s" % (seed, seconds, wrong), flush=True)
     print("%d seeds; the longest, %d, took %.1f s" % (last - first + 1, longest[1], longest[0]))
     print("what happened: " + ", ".join("%s %d" % i for i in sorted(total.items())))
     if failed:
-        sys.exit("seeds that failed: %s (again: tests/e2e/chaos.py seed %d)"
-                 % (" ".join(map(str, sorted(failed))), failed[0]))
+        print("seeds that failed: %s (again: tests/e2e/chaos.py seed %d)"
+              % (" ".join(map(str, sorted(failed))), min(failed)))
+        end(failed.values())
     if last - first >= 99:
         idle = [f for f in EVERY_FAULT if not total[f]]
         if idle:
@@ -178,7 +184,8 @@ CASES = {
     "echo": [(echoed, greedy, block) for greedy in (True, False) for block in (None, "reset")],
     "kill": [(server_killed, seed) for seed in range(4)] +
             [(client_killed, seed) for seed in range(4)] +
-            [(server_gone, silent) for silent in (False, True)] + [(long_direct,), (ended_early,), (restarted,)],
+            [(server_gone, silent) for silent in (False, True)] +
+            [(long_direct,), (ended_early,), (restarted,)],
     "idle": [(idle,)],
 }
 
@@ -190,13 +197,14 @@ def one_case(case, seconds=300):
 
 
 def cases(names, jobs):
-    failed = False
+    failed = []
     chosen = [case for name in names for case in CASES[name]]
     with workers(jobs) as pool:
         for done in concurrent.futures.as_completed(pool.submit(one_case, c) for c in chosen):
             print(done.result(), flush=True)
-            failed |= done.result().startswith("FAIL")
-    sys.exit(1 if failed else 0)
+            if done.result().startswith("FAIL"):
+                failed.append(done.result())
+    end(failed)
 
 
 async def resets(upstream, seconds):
@@ -228,11 +236,11 @@ def main():
     elif args.what == "seed":
         seed, wrong, stats, seconds = one_seed(int(args.which[0]))
         print("seed %d: %s after %.1f s; %s" % (seed, wrong or "ok", seconds, dict(stats)))
-        sys.exit(1 if wrong else 0)
+        end([wrong] if wrong else [])
     elif args.what == "soak":
         told = one_case((soak, args.seconds, args.sessions), args.seconds + 300)
         print(told)
-        sys.exit(1 if told.startswith("FAIL") else 0)
+        end([told] if told.startswith("FAIL") else [])
     elif args.what == "resets":
         host, _, port = args.which[0].rpartition(":")
         asyncio.run(resets((host, int(port)), args.seconds))

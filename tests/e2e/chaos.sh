@@ -24,7 +24,7 @@ done
 chaos()
 {
 	step "$*"
-	"${AS[@]}" python3 "$E2E/chaos.py" "$@" || fail "chaos.py $*"
+	"${AS[@]}" python3 "$E2E/chaos.py" "$@" || fail "chaos.py $*" $?
 }
 
 AS=(in_netns)

@@ -24,6 +24,10 @@ class Wrong(Exception):
     """What a test finds; everything else is a fault of the test itself."""
 
 
+# What is said of bytes that were lost, repeated or reordered: the worst that can be found.
+WRONG_BYTES = "wrong bytes: "
+
+
 # ---- streams ----
 
 
@@ -42,7 +46,7 @@ class Checker:
 
     def feed(self, data):
         if self.offset + len(data) > self.size:
-            raise Wrong("%s: more than its %d bytes came" % (self.name, self.size))
+            raise Wrong(WRONG_BYTES + "%s: more than its %d bytes came" % (self.name, self.size))
         self.hash.update(data)
         view = memoryview(data)
         while len(view):
@@ -61,18 +65,20 @@ class Checker:
         for index in range((self.size + BLOCK - 1) // BLOCK):
             pos = (make_block(self.name, index) + make_block(self.name, index + 1)[:15]).find(found)
             if pos >= 0 and len(found) >= 4:
-                raise Wrong("%s: at offset %d came the bytes of offset %d"
+                raise Wrong(WRONG_BYTES + "%s: at offset %d came the bytes of offset %d"
                             % (self.name, offset, index * BLOCK + pos))
-        raise Wrong("%s: at offset %d came bytes that are not of the stream" % (self.name, offset))
+        raise Wrong(WRONG_BYTES + "%s: at offset %d came bytes that are not of the stream"
+                    % (self.name, offset))
 
     def finish(self):
         if self.offset != self.size:
-            raise Wrong("%s: ended at offset %d of %d" % (self.name, self.offset, self.size))
+            raise Wrong(WRONG_BYTES + "%s: ended at offset %d of %d"
+                        % (self.name, self.offset, self.size))
         want = hashlib.sha256()
         for index in range(0, (self.size + BLOCK - 1) // BLOCK):
             want.update(make_block(self.name, index)[:self.size - index * BLOCK])
         if want.digest() != self.hash.digest():
-            raise Wrong("%s: SHA-256 differs" % self.name)
+            raise Wrong(WRONG_BYTES + "%s: SHA-256 differs" % self.name)
 
 
 # ---- connections ----

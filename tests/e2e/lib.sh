@@ -18,11 +18,12 @@ step()
 	printf '%4ds  %s\n' "$SECONDS" "$*"
 }
 
+# fail TEXT [STATUS]
 fail()
 {
-	FAILURE=$*
+	FAILURE=$1
 	printf 'FAIL: %s\n' "$FAILURE" >&2
-	exit 1
+	exit "${2:-1}"
 }
 
 # need PROGRAM PACKAGE: a missing program is a failure, never a skip.
