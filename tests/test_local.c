@@ -13,6 +13,13 @@ static struct local l;
 static evutil_socket_t far;
 static unsigned moves;
 
+/* So that the kernel takes for the session's end what it does not read at once. */
+static void
+take_more(void)
+{
+	setsockopt(l.fd, SOL_SOCKET, SO_RCVBUF, &(int){ 1 << 20 }, sizeof(int));
+}
+
 static void
 moved(void *arg)
 {
@@ -205,6 +212,46 @@ START_TEST(reset_while_nothing_moves)
 }
 END_TEST
 
+/* Both ends have ended and there is room for no more for a while: what was said is still read,
+ * as it is if the peer was reset behind it. */
+START_TEST(an_end_waits_for_room)
+{
+	enum { MORE = 32 * 1024 };
+	static uint8_t data[STREAM_CREDIT_START + MORE];
+	int queued;
+
+	fill_pattern(data, 0, sizeof(data));
+	for (int reset = 0; reset < 2; reset++) {
+		uint64_t later = clock_ms() + 4500; /* as long as two looks */
+
+		start();
+		take_more();
+		send_all(base, far, data, sizeof(data));
+		UNTIL(base, session_room(&ses) == 0);
+		UNTIL(base, ioctl(l.fd, FIONREAD, &queued) == 0 && queued == MORE);
+		ck_assert_int_eq(stream_rx_fin(&ses.rx, 0), STREAM_OK);
+		local_flush(&l);
+		if (reset) {
+			reset_tcp(far);
+			far = dup(0);
+		} else {
+			shutdown(far, SHUT_WR);
+		}
+		while (clock_ms() < later)
+			turn(base);
+		ck_assert_int_ge(l.fd, 0);
+		ck_assert(stream_tx_ack(&ses.tx, STREAM_CREDIT_START, sizeof(data) + 1));
+		local_flush(&l);
+		UNTIL(base, l.fd < 0);
+		ck_assert_uint_eq(stream_tx_end(&ses.tx), sizeof(data));
+		check_pattern(buffer_data(&ses.tx.held), STREAM_CREDIT_START, ses.tx.held.n);
+		ck_assert(ses.tx.fin == !reset);
+		ck_assert_int_eq(ses.close_out, reset ? CLOSE_RESET : CLOSE_NONE);
+		stop();
+	}
+}
+END_TEST
+
 /* A reset is behind all that comes before it, for a peer that takes that. */
 START_TEST(reset_by_the_session_costs_nothing)
 {
@@ -242,6 +289,7 @@ START_TEST(reset_for_what_was_sent)
 	int queued = 0;
 
 	start();
+	take_more();
 	fill_pattern(answer, 0, sizeof(answer));
 	send_all(base, far, answer, sizeof(answer));
 	UNTIL(base, ses.tx.held.n == STREAM_CREDIT_START);
@@ -392,6 +440,6 @@ START_TEST(said_before)
 END_TEST
 
 TEST_MAIN("local", reading_stops_with_the_credit, slow_reader, half_close_by_the_peer,
-    half_close_by_the_session, reset_by_the_peer, reset_while_nothing_moves,
+    half_close_by_the_session, reset_by_the_peer, reset_while_nothing_moves, an_end_waits_for_room,
     reset_by_the_session_costs_nothing, reset_for_what_was_sent, close_by_the_session,
     close_behind_a_slow_reader, reads_nothing_after_close, admits_so_much, said_before)

@@ -13,9 +13,9 @@
 
 #define READ_SIZE (128 * 1024)
 #define READS 4 /* a turn, so that one busy socket does not starve the others */
-#define LOOK_MS 2000  /* between looks for a reset, while nothing is read or written */
-#define RESET_MS 50   /* between looks whether a reset would cost bytes */
-#define STUCK_MAX 100 /* so many without progress: it takes no more */
+#define LOOK_MS 2000  /* between looks for the peer's reset, while nothing is read or written */
+#define RESET_MS 50   /* between looks whether our reset would cost bytes */
+#define STUCK_MS 8000 /* without progress what is before a reset is given up */
 
 uint64_t
 local_now(void)
@@ -194,9 +194,10 @@ reset_would_cost(struct local *l)
 
 	if (l->deaf || ioctl(l->fd, SIOCOUTQ, &queued) != 0 || queued == 0)
 		return false;
-	l->stuck = queued == l->queued ? l->stuck + 1 : 0;
+	if (queued != l->queued)
+		l->stuck_ms = local_now();
 	l->queued = queued;
-	return l->stuck < STUCK_MAX;
+	return local_now() - l->stuck_ms < STUCK_MS;
 }
 
 /* Waits for what may come next. While neither is of use no event tells of a reset. */
@@ -251,14 +252,28 @@ on_event(evutil_socket_t fd, short what, void *arg)
 	l->moved(l->arg); /* which flushes */
 }
 
+/* Whether the peer was reset, and what it said before that is not read for long. POLLHUP is no
+ * reset: both ends may have ended in order. */
+static bool
+is_gone(struct local *l)
+{
+	struct pollfd p = { .fd = l->fd };
+	bool reset = poll(&p, 1, 0) > 0 && (p.revents & POLLERR) != 0;
+
+	if (!reset || l->moved_bytes != l->looked_at)
+		l->stuck_ms = local_now();
+	l->looked_at = l->moved_bytes;
+	return reset && local_now() - l->stuck_ms >= STUCK_MS;
+}
+
 static void
 on_look(evutil_socket_t fd, short what, void *arg)
 {
 	struct local *l = arg;
-	struct pollfd p = { .fd = fd };
 
+	(void)fd;
 	(void)what;
-	if (poll(&p, 1, 0) > 0 && (p.revents & (POLLERR | POLLHUP)) != 0)
+	if (session_close_due(l->s) == CLOSE_NONE && is_gone(l))
 		failed(l);
 	l->moved(l->arg); /* which flushes, and looks again */
 }

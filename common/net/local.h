@@ -17,7 +17,7 @@ struct local {
 	bool read_done;      /* end of stream or a reset was read */
 	bool deaf;           /* takes no more; what it has said is read, then it failed */
 	int queued;          /* bytes that the kernel still has for it, when last asked */
-	unsigned stuck;      /* times that this did not change while a reset waits for it */
+	uint64_t stuck_ms;   /* since when a reset, ours or the peer's, waits without progress */
 	/* Bytes that may still move, either way; SIZE_MAX: any number. The owner sets it
 	 * after local_start, and calls local_flush again when there is more. */
 	size_t allowance;
@@ -27,7 +27,7 @@ struct local {
 	/* NULL, or how many of the n bytes that the socket says next the session is to have; if
 	 * not all, that ends it like a reset. Set in the same way. */
 	size_t (*admit)(void *arg, const uint8_t *p, size_t n);
-	uint64_t moved_bytes;
+	uint64_t moved_bytes, looked_at;
 	void (*moved)(void *arg);
 	void *arg;
 };

@@ -525,7 +525,7 @@ async def ended_early(scene):
         writing.cancel()
         await asyncio.gather(writing, return_exceptions=True)
         hard_close(wire.writer)
-        await asyncio.sleep(13 if what == b"s" else 3)
+        await asyncio.sleep(22 if what == b"s" else 3)
     return "apps that reset early in a jam: the next one goes direct"
 
 
