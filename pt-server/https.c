@@ -139,15 +139,18 @@ reply_page(const struct https *https, struct evhttp_request *ev, const struct si
 
 /* --- the requests that the API owns -------------------------------------- */
 
-/* evhttp is about to free the connection: the last moment for close_notify. */
+/* evhttp is about to free the connection: the last moment for close_notify. What the flush
+ * writes besides must not be reported: evhttp would free the connection once more. */
 static void
 on_close(struct evhttp_connection *evcon, void *arg)
 {
 	struct https_request *req = arg;
+	struct bufferevent *bev = evhttp_connection_get_bufferevent(evcon);
 
 	if (req != NULL)
 		req->gone = true;
-	bufferevent_flush(evhttp_connection_get_bufferevent(evcon), EV_WRITE, BEV_FINISHED);
+	bufferevent_setcb(bev, NULL, NULL, NULL, NULL);
+	bufferevent_flush(bev, EV_WRITE, BEV_FINISHED);
 }
 
 /* Ends the ownership. Returns what to answer, or NULL: nobody is there any more. */

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -76,6 +77,10 @@ api(void *arg, struct https_request *req, const char *session, const char *body,
 	} else if (strcmp(session, "release") == 0) {
 		answer_held();
 		https_reply_json(req, "1", 1);
+	} else if (strcmp(session, "stop") == 0) {
+		answer_held();
+		https_reply_json(req, "1", 1);
+		event_base_loopbreak(base);
 	} else if (strcmp(session, "addr") == 0) {
 		if (sa->sa_family == AF_INET)
 			inet_ntop(AF_INET, &((const struct sockaddr_in *)sa)->sin_addr, text, 128);
@@ -635,6 +640,92 @@ START_TEST(clients_that_break_off)
 }
 END_TEST
 
+/* After a first answer, a request and what follows it in one segment: a close_notify, or bytes
+ * that are no TLS. Then the end, as far as the server tells it. */
+static void
+last_words(struct event_base *loop, struct tls_ctx *ctx, const char *request, bool notify,
+	   bool half_close)
+{
+	static const char first[] = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+	int fd = dial(), cork = 1;
+	struct bufferevent *bev;
+	char rest[65536];
+	short what = 0;
+
+	evutil_make_socket_nonblocking(fd);
+	bev = tls_bev_new(loop, ctx, fd);
+	bufferevent_setcb(bev, NULL, NULL, on_client_event, &what);
+	bufferevent_enable(bev, EV_READ | EV_WRITE);
+	bufferevent_write(bev, first, sizeof(first) - 1);
+	while (what == 0 && evbuffer_get_length(bufferevent_get_input(bev)) == 0)
+		event_base_loop(loop, EVLOOP_ONCE);
+	setsockopt(fd, IPPROTO_TCP, TCP_CORK, &cork, sizeof(cork));
+	bufferevent_write(bev, request, strlen(request));
+	if (notify)
+		bufferevent_flush(bev, EV_WRITE, BEV_FINISHED);
+	else
+		ck_assert_int_eq(send(fd, "no TLS at all", 13, MSG_NOSIGNAL), 13);
+	cork = 0;
+	setsockopt(fd, IPPROTO_TCP, TCP_CORK, &cork, sizeof(cork));
+	if (half_close)
+		shutdown(fd, SHUT_WR);
+	bufferevent_disable(bev, EV_READ | EV_WRITE);
+	fcntl(fd, F_SETFL, 0);
+	while (recv(fd, rest, sizeof(rest), 0) > 0)
+		;
+	bufferevent_free(bev);
+	event_base_loop(loop, EVLOOP_NONBLOCK);
+}
+
+/* The answer is written, and asks for the connection to be closed, while the client's end of
+ * it closes it already: once is enough. */
+START_TEST(last_requests)
+{
+	static const char *const requests[] = {
+		"GET / HTTP/1.0\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+		"GET /big.png HTTP/1.0\r\n\r\n",
+		"GET /big.png HTTP/1.1\r\nHost: a\r\n\r\n",
+		"POST /api/echo HTTP/1.0\r\nContent-Length: 1\r\n\r\nx",
+		"POST /api/later HTTP/1.0\r\nContent-Length: 1\r\n\r\nx",
+	};
+	struct event_base *loop = event_base_new();
+	char error[256];
+	struct tls_ctx *ctx = tls_ctx_client(error);
+
+	decoy = run("d=$(mktemp -d /tmp/test_https.XXXXXX); cd $d; echo home > index.html; "
+		    "head -c 1048576 /dev/urandom > big.png; printf $d");
+	start(NULL);
+	for (size_t i = 0; i < 2 * sizeof(requests) / sizeof(requests[0]); i++)
+		for (int k = 0; k < 2; k++)
+			last_words(loop, ctx, requests[i / 2], i % 2 == 0, k == 1);
+	EXPECT("\"later\"", CURL "-d x " URL "/api/later", port);
+	tls_ctx_free(ctx);
+	event_base_free(loop);
+	stop();
+	free(run("rm -r %s", decoy));
+	free(decoy);
+	decoy = NULL;
+}
+END_TEST
+
+/* The server ends with answers that are queued but not written. */
+START_TEST(ends_while_it_answers)
+{
+	static const char *const versions[] = { "-0", "" };
+
+	for (size_t i = 0; i < 2; i++) {
+		start(NULL);
+		free(run("(" CURL "%s -d x " URL "/api/hold) > /dev/null 2>&1 &", versions[i], port));
+		await_held(1);
+		free(run(CURL "%s -d x " URL "/api/stop", versions[i], port));
+		stop();
+		strcpy(folder, "/tmp/test_https.XXXXXX");
+	}
+}
+END_TEST
+
 /* Rubbish below and above TLS; whatever comes back, the server lives. */
 START_TEST(rubbish)
 {
@@ -785,6 +876,6 @@ START_TEST(bad_configurations)
 END_TEST
 
 TEST_MAIN("https", pages, a_folder, the_api, sizes, pins, versions_and_resumption,
-	  ticket_keys_are_rotated, two_hundred_at_once,
-	  held_requests, pipelining, clients_that_break_off, rubbish, addresses,
+	  ticket_keys_are_rotated, two_hundred_at_once, held_requests, pipelining,
+	  clients_that_break_off, last_requests, ends_while_it_answers, rubbish, addresses,
 	  out_of_descriptors, bad_configurations)
