@@ -103,29 +103,29 @@ become_direct(struct guest *g, const struct sessions_tag *tag, struct reader *fr
 	free(rest);
 }
 
+/* A hello is written at once, so the first bytes that come hold its tag: less is a stranger's.
+ * Nothing waits but what begins with a tag that only a client can know; else a prober would
+ * see the fallback hesitate. */
 static void
 judge(struct guest *g)
 {
 	static uint8_t frames_area[HELLO_BODY_MAX];
 	struct evbuffer *in = splice_held(&g->splice, 0);
 	size_t n = evbuffer_get_length(in), body = 0;
-	const struct sessions_tag *tag;
+	const struct sessions_tag *tag = NULL;
 	struct record_key key = { .n = 0 };
 	struct reader frames;
 	enum record_result r;
 	uint8_t *p;
 
+	if (n == 0) /* the fallback speaks first */
+		return;
 	if (n > RECORD_HEADER + HELLO_BODY_MAX)
 		n = RECORD_HEADER + HELLO_BODY_MAX;
 	p = evbuffer_pullup(in, (ev_ssize_t)n);
-	r = n == 0 ? RECORD_MORE : record_header(p, n, HELLO_BODY_MAX, &body);
-	if (r == RECORD_BAD || (r == RECORD_OK && body < HELLO_BODY_MIN)) {
-		decide_stranger(g);
-		return;
-	}
-	if (r == RECORD_MORE || n < RECORD_HEADER + EPOCH_TAG)
-		return;
-	tag = sessions_by_tag(g->front->srv->sessions, p + RECORD_HEADER);
+	if (n >= RECORD_HEADER + EPOCH_TAG &&
+	    record_header(p, n, HELLO_BODY_MAX, &body) == RECORD_OK && body >= HELLO_BODY_MIN)
+		tag = sessions_by_tag(g->front->srv->sessions, p + RECORD_HEADER);
 	if (tag == NULL) {
 		decide_stranger(g);
 		return;

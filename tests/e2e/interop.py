@@ -411,8 +411,8 @@ def check_hello_bytes(w):
         w.spliced(bytes(wrong), fin=True)
     for cut in (1, 4, 5, 20, 21, len(hello) - 1):
         w.spliced(hello[:cut], fin=True)
-    # Ruled out at the first byte that can: no more is waited for.
-    for start in (b"\x16", b"\x17\x02", b"\x17\x03\x04", b"\x17\x03\x03\x05",
+    # No more is waited for but behind a tag that is known.
+    for start in (b"\x16", b"\x17", b"\x17\x03\x03\x02\x00", hello[:20], b"\x17\x02", b"\x17\x03\x04", b"\x17\x03\x03\x05",
                   b"\x17\x03\x03\x04\xb1", b"\x17\x03\x03\x00\x20",
                   b"\x17\x03\x03\x02\x00" + bytes(16), b"GET / HTTP/1.0\r\n"):
         w.spliced(start)
@@ -426,13 +426,14 @@ def check_hello_bytes(w):
 
 
 def check_hello_split(w):
-    """9: a hello may come in pieces, and more may come with it"""
+    """9: a hello may come in pieces behind its tag, and more may come with it"""
     s, t = w.session()
     d = Direct(s, 0)
     data = d.hello(frame(DATA, 0, b"one")) + d.record(frame(DATA, 3, b"two"))
     d.connect()
     d.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    for i in range(len(data)):
+    d.sock.sendall(data[:21])
+    for i in range(21, len(data)):
         d.sock.sendall(data[i:i + 1])
     with w.web.accept() as fallback:
         assert to_end(fallback) == b""
