@@ -156,15 +156,6 @@ on_dial(void *arg, evutil_socket_t fd, int err)
 	go_on(r);
 }
 
-static void
-set_port(struct sockaddr_storage *a, uint16_t port)
-{
-	if (a->ss_family == AF_INET)
-		((struct sockaddr_in *)a)->sin_port = htons(port);
-	else
-		((struct sockaddr_in6 *)a)->sin6_port = htons(port);
-}
-
 /* The families take turns, IPv6 first (RFC 8305 section 4). */
 static bool
 take(struct reach *r, struct sockaddr_storage *to)
@@ -176,7 +167,7 @@ take(struct reach *r, struct sockaddr_storage *to)
 	v4 = v4 && (r->v4_turn || !v6);
 	*to = v4 ? r->answer.v4[r->next_v4++] : r->answer.v6[r->next_v6++];
 	r->v4_turn = !v4;
-	set_port(to, r->port);
+	address_set_port(to, r->port);
 	return true;
 }
 
