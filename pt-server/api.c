@@ -195,7 +195,10 @@ one_shot(struct server *srv, struct https_request *req, const char *body, size_t
 	noise_init(&noise, MSG_PROLOGUE, sizeof(MSG_PROLOGUE) - 1, srv->identity.public);
 	if (!envelope_read_1(&noise, srv->identity.secret, body, len, hash, &plain)) {
 		https_reply_unknown(req);
-	} else if (!msg_decode_request(&m, buffer_data(&plain), plain.n, false)) {
+		goto out;
+	}
+	https_request_known(req);
+	if (!msg_decode_request(&m, buffer_data(&plain), plain.n, false)) {
 		reply(req, &noise, &r);
 	} else if (m.op == OP_OPEN) {
 		open_session(srv, req, &noise, hash, &m);
@@ -206,6 +209,7 @@ one_shot(struct server *srv, struct https_request *req, const char *body, size_t
 	} else {
 		look_up(srv, req, &noise, &m);
 	}
+out:
 	buffer_clear(&plain);
 	noise_clear(&noise);
 }
@@ -217,9 +221,12 @@ exchange(struct conn *c, struct https_request *req, const char *body, size_t len
 	struct msg_request m;
 	uint64_t n = 0;
 
-	if (!envelope_unbox(true, c->keys.up, body, len, &n, &plain))
+	if (!envelope_unbox(true, c->keys.up, body, len, &n, &plain)) {
 		https_reply_unknown(req);
-	else if (!msg_decode_request(&m, buffer_data(&plain), plain.n, true))
+		return;
+	}
+	https_request_known(req);
+	if (!msg_decode_request(&m, buffer_data(&plain), plain.n, true))
 		conn_bad_exchange(c, req);
 	else
 		conn_exchange(c, req, n, &m);

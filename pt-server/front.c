@@ -30,24 +30,30 @@
 /* A connection to the public port (end 0), and the one to the fallback that was opened
  * with it (end 1). */
 struct guest {
-	LIST_ENTRY(guest) link, by_port;
+	TAILQ_ENTRY(guest) link;
+	LIST_ENTRY(guest) by_port;
 	struct front *front;
 	struct splice splice;
 	struct sockaddr_storage addr; /* the client's */
 	uint16_t port;                /* local port of the socket to the fallback */
+	bool known;                   /* an authentic request came by it */
 };
 
-LIST_HEAD(guest_list, guest);
+TAILQ_HEAD(guests, guest);
 
 struct front {
 	struct server *srv;
 	struct evconnlistener *listener;
 	struct event *resume;
+	bool cannot_accept;           /* that was logged */
 	struct sockaddr_storage fallback;
-	struct guest_list all, by_port[PORT_BUCKETS];
+	LIST_HEAD(, guest) by_port[PORT_BUCKETS];
 	unsigned max;                 /* guests, of all fronts together */
 };
 
+/* Of all fronts, in the order of their coming, of being known. */
+static struct guests strangers = TAILQ_HEAD_INITIALIZER(strangers);
+static struct guests regulars = TAILQ_HEAD_INITIALIZER(regulars);
 static unsigned n_guests;
 static bool full; /* that was logged */
 
@@ -55,7 +61,7 @@ static bool full; /* that was logged */
 static void
 guest_free(struct guest *g)
 {
-	LIST_REMOVE(g, link);
+	TAILQ_REMOVE(g->known ? &regulars : &strangers, g, link);
 	n_guests--;
 	if (n_guests <= g->front->max / 2)
 		full = false;
@@ -175,16 +181,19 @@ remember_port(struct guest *g)
 		LIST_INSERT_HEAD(&g->front->by_port[g->port % PORT_BUCKETS], g, by_port);
 }
 
-/* Strangers must not take the descriptors that sessions need. */
-static bool
-is_full(const struct front *f)
+/* Strangers must take neither the descriptors that sessions need, nor the port from those who
+ * come after them. */
+static void
+make_room(const struct front *f)
 {
+	struct guest *oldest = TAILQ_FIRST(&strangers);
+
 	if (n_guests < f->max)
-		return false;
+		return;
 	if (!full)
-		log_warning("public port: %u connections; more are closed at once", n_guests);
+		log_warning("public port: %u connections; the oldest are closed", n_guests);
 	full = true;
-	return true;
+	on_over(oldest != NULL ? oldest : TAILQ_FIRST(&regulars), false);
 }
 
 static void
@@ -193,11 +202,12 @@ on_accept(struct evconnlistener *l, evutil_socket_t fd, struct sockaddr *addr, i
 	struct front *f = arg;
 	struct guest *g;
 	const struct sockaddr *to = (struct sockaddr *)&f->fallback;
-	evutil_socket_t out = -1;
+	evutil_socket_t out;
 
 	(void)l;
-	if (!is_full(f))
-		out = socket(to->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	f->cannot_accept = false;
+	make_room(f);
+	out = socket(to->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (out < 0 || (connect(out, to, address_len(&f->fallback)) != 0 && errno != EINPROGRESS)) {
 		if (out >= 0)
 			evutil_closesocket(out);
@@ -207,7 +217,7 @@ on_accept(struct evconnlistener *l, evutil_socket_t fd, struct sockaddr *addr, i
 	g = mem_zalloc(sizeof(*g));
 	g->front = f;
 	address_copy(&g->addr, addr, (socklen_t)len);
-	LIST_INSERT_HEAD(&f->all, g, link);
+	TAILQ_INSERT_TAIL(&strangers, g, link);
 	n_guests++;
 	splice_init(&g->splice, f->srv->base, fd, out, &config, g);
 	remember_port(g);
@@ -219,7 +229,9 @@ on_accept_error(struct evconnlistener *l, void *arg)
 {
 	struct front *f = arg;
 
-	log_warning("accept: %s", strerror(errno));
+	if (!f->cannot_accept)
+		log_warning("public port: cannot accept: %s", strerror(errno));
+	f->cannot_accept = true;
 	evconnlistener_disable(l);
 	event_add(f->resume, &(struct timeval){ .tv_usec = ACCEPT_PAUSE_MS * 1000 });
 }
@@ -234,8 +246,8 @@ on_resume(evutil_socket_t fd, short what, void *arg)
 	evconnlistener_enable(f->listener);
 }
 
-static unsigned
-guests_max(void)
+unsigned
+front_guests_max(void)
 {
 	struct rlimit lim;
 	rlim_t n = GUESTS_MAX;
@@ -259,8 +271,7 @@ front_new(struct server *srv, const struct sockaddr *addr, socklen_t len,
 	f = mem_zalloc(sizeof(*f));
 	f->srv = srv;
 	f->fallback = *fallback;
-	f->max = guests_max();
-	LIST_INIT(&f->all);
+	f->max = front_guests_max();
 	f->listener = evconnlistener_new(srv->base, on_accept, f,
 	    LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fd);
 	f->resume = evtimer_new(srv->base, on_resume, f);
@@ -270,6 +281,18 @@ front_new(struct server *srv, const struct sockaddr *addr, socklen_t len,
 	return f;
 }
 
+static void
+end_guests(const struct front *f, const struct guests *of)
+{
+	struct guest *g, *next;
+
+	for (g = TAILQ_FIRST(of); g != NULL; g = next) {
+		next = TAILQ_NEXT(g, link);
+		if (g->front == f)
+			on_over(g, false);
+	}
+}
+
 void
 front_free(struct front *f)
 {
@@ -277,27 +300,43 @@ front_free(struct front *f)
 		return;
 	evconnlistener_free(f->listener);
 	event_free(f->resume);
-	while (!LIST_EMPTY(&f->all))
-		on_over(LIST_FIRST(&f->all), false);
+	end_guests(f, &strangers);
+	end_guests(f, &regulars);
 	free(f);
 }
 
-int
-front_peer(void *arg, const struct sockaddr *from, struct sockaddr_storage *addr)
+static struct guest *
+guest_of(const struct front *f, const struct sockaddr_storage *from)
 {
-	const struct front *f = arg;
-	struct sockaddr_storage a;
+	uint16_t port = address_port(from);
 	struct guest *g;
-	uint16_t port;
 
-	memset(&a, 0, sizeof(a));
-	memcpy(&a, from, from->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) :
-	    sizeof(struct sockaddr_in));
-	port = address_port(&a);
 	LIST_FOREACH(g, &f->by_port[port % PORT_BUCKETS], by_port)
-		if (g->port == port) {
-			*addr = g->addr;
-			return 0;
-		}
-	return -1;
+		if (g->port == port)
+			return g;
+	return NULL;
+}
+
+int
+front_peer(const struct front *f, const struct sockaddr_storage *from,
+    struct sockaddr_storage *addr)
+{
+	const struct guest *g = guest_of(f, from);
+
+	if (g == NULL)
+		return -1;
+	*addr = g->addr;
+	return 0;
+}
+
+void
+front_known(const struct front *f, const struct sockaddr_storage *from)
+{
+	struct guest *g = guest_of(f, from);
+
+	if (g == NULL || g->known)
+		return;
+	TAILQ_REMOVE(&strangers, g, link);
+	TAILQ_INSERT_TAIL(&regulars, g, link);
+	g->known = true;
 }

@@ -8,12 +8,18 @@
 struct front;
 
 /* Listens on addr (port 0: any); *bound says where. fallback: where strangers go.
- * NULL: error says why. Of the connections of all fronts, a quarter of RLIMIT_NOFILE (as
- * it is now) and at most 4096 may be strangers' or undecided; more are closed at once. */
+ * NULL: error says why. Of the connections of all fronts, front_guests_max may be strangers'
+ * or undecided. When there are more, the oldest goes that is not known (front_known); the
+ * oldest of all if each is. */
 struct front *front_new(struct server *srv, const struct sockaddr *addr, socklen_t len,
     const struct sockaddr_storage *fallback, struct sockaddr_storage *bound, char error[256]);
 void front_free(struct front *f);
-/* An https_config.peer; arg is the front: whose splice a connection from `from` is. */
-int front_peer(void *arg, const struct sockaddr *from, struct sockaddr_storage *addr);
+/* A quarter of RLIMIT_NOFILE as it is now, at most 4096. */
+unsigned front_guests_max(void);
+/* Whose splice a connection to the fallback from `from` is: 0 and *addr, or -1. */
+int front_peer(const struct front *f, const struct sockaddr_storage *from,
+    struct sockaddr_storage *addr);
+/* By that one came an authentic request. */
+void front_known(const struct front *f, const struct sockaddr_storage *from);
 
 #endif

@@ -1,8 +1,6 @@
 #include "pt-server/https.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/in.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -20,6 +18,7 @@
 
 #include "common/address.h"
 #include "common/log.h"
+#include "common/match.h"
 #include "common/mem.h"
 #include "common/net/process.h"
 #include "common/net/tls_bev.h"
@@ -33,11 +32,16 @@ struct listener {
 	struct event *retry;
 };
 
-/* An address and the number of its leading bits that count. */
-struct prefix {
-	uint8_t addr[16]; /* IPv4 as ::ffff:a.b.c.d */
-	unsigned bits;
+/* A connection. */
+struct visitor {
+	TAILQ_ENTRY(visitor) link;
+	struct https *https; /* NULL: it was sent away */
+	struct bufferevent *bev;
+	bool known;  /* it had an authentic request */
+	size_t said; /* bytes of a request that is not whole yet */
 };
+
+TAILQ_HEAD(visitors, visitor);
 
 struct https {
 	struct https *next;
@@ -48,8 +52,12 @@ struct https {
 	struct https_config config; /* without its strings */
 	char *path;
 	bool trusts;
-	struct prefix trusted;
+	struct match_network trusted;
 	struct site *site;
+	struct visitors strangers, regulars; /* in the order of their coming, of being known */
+	unsigned n_visitors;
+	size_t said; /* by all strangers */
+	bool cannot_accept; /* that was logged */
 	struct listener listeners[LISTENERS_MAX];
 	unsigned n_listeners;
 };
@@ -199,76 +207,22 @@ https_request_addr(const struct https_request *req)
 
 /* --- who is asking ------------------------------------------------------- */
 
-/* False: not an Internet address. */
-static bool
-ip_of(const struct sockaddr *sa, uint8_t ip[16])
+/* Where a connection comes from. The port it came to, if it is from this machine and so may be
+ * the front's; else 0. */
+static uint16_t
+find_origin(struct evhttp_connection *conn, struct sockaddr_storage *from)
 {
-	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
+	const struct sockaddr *sa = evhttp_connection_get_addr(conn);
+	struct sockaddr_storage to = { 0 };
+	socklen_t len = sizeof(to);
 
-	switch (sa->sa_family) {
-	case AF_INET:
-		memcpy(ip, mapped, 12);
-		memcpy(ip + 12, &((const struct sockaddr_in *)sa)->sin_addr, 4);
-		return true;
-	case AF_INET6:
-		memcpy(ip, &((const struct sockaddr_in6 *)sa)->sin6_addr, 16);
-		return true;
-	default:
-		return false;
-	}
-}
-
-static bool
-prefix_holds(const struct prefix *p, const struct sockaddr *sa)
-{
-	uint8_t ip[16];
-	unsigned whole = p->bits / 8, rest = p->bits % 8;
-
-	return ip_of(sa, ip) && memcmp(ip, p->addr, whole) == 0 &&
-	       (rest == 0 || (ip[whole] ^ p->addr[whole]) >> (8 - rest) == 0);
-}
-
-static bool
-is_loopback(const struct sockaddr *sa)
-{
-	static const struct prefix v4 = { { [10] = 0xff, [11] = 0xff, [12] = 127 }, 104 };
-	static const struct prefix v6 = { { [15] = 1 }, 128 };
-
-	return prefix_holds(&v4, sa) || prefix_holds(&v6, sa);
-}
-
-static bool
-parse_ip(const char *s, struct sockaddr_storage *addr)
-{
-	int len = sizeof(*addr);
-
-	memset(addr, 0, sizeof(*addr));
-	return evutil_parse_sockaddr_port(s, (struct sockaddr *)addr, &len) == 0;
-}
-
-static bool
-prefix_parse(struct prefix *p, const char *s)
-{
-	struct sockaddr_storage addr;
-	char copy[64], *slash, *end;
-	unsigned long bits, max;
-
-	if (snprintf(copy, sizeof(copy), "%s", s) >= (int)sizeof(copy))
-		return false;
-	slash = strchr(copy, '/');
-	if (slash != NULL)
-		*slash = '\0';
-	if (!parse_ip(copy, &addr) || !ip_of((struct sockaddr *)&addr, p->addr))
-		return false;
-	max = addr.ss_family == AF_INET ? 32 : 128;
-	bits = max;
-	if (slash != NULL) {
-		bits = strtoul(slash + 1, &end, 10);
-		if (slash[1] < '0' || slash[1] > '9' || *end != '\0' || bits > max)
-			return false;
-	}
-	p->bits = (unsigned)(128 - max + bits);
-	return true;
+	memset(from, 0, sizeof(*from));
+	if (!address_copy(from, sa, sa->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) :
+			  sizeof(struct sockaddr_in)) || !address_is_loopback(from) ||
+	    getsockname(bufferevent_getfd(evhttp_connection_get_bufferevent(conn)),
+			(struct sockaddr *)&to, &len) != 0)
+		return 0;
+	return address_port(&to);
 }
 
 /* The last entry of the last X-Forwarded-For; AF_UNSPEC if it names nobody. */
@@ -277,19 +231,22 @@ forwarded_for(struct evhttp_request *ev, struct sockaddr_storage *addr)
 {
 	const char *last = NULL, *entry;
 	struct evkeyval *h;
-	char copy[64];
+	size_t n;
 
-	memset(addr, 0, sizeof(*addr));
 	TAILQ_FOREACH(h, evhttp_request_get_input_headers(ev), next)
 		if (strcasecmp(h->key, "X-Forwarded-For") == 0)
 			last = h->value;
+	memset(addr, 0, sizeof(*addr));
 	if (last == NULL)
 		return;
 	entry = strrchr(last, ',');
 	entry = entry != NULL ? entry + 1 : last;
 	entry += strspn(entry, " \t");
-	if (snprintf(copy, sizeof(copy), "%s", entry) >= (int)sizeof(copy) ||
-	    !parse_ip(copy, addr))
+	n = strlen(entry);
+	if (address_parse_host(addr, entry, n, true) ||
+	    address_parse_endpoint(addr, entry, n, false, 0))
+		address_copy(addr, (struct sockaddr *)addr, sizeof(*addr));
+	else
 		memset(addr, 0, sizeof(*addr));
 }
 
@@ -297,25 +254,115 @@ static void
 find_addr(const struct https *https, struct evhttp_request *ev, struct sockaddr_storage *addr)
 {
 	const struct https_config *config = &https->config;
-	struct evhttp_connection *conn = evhttp_request_get_connection(ev);
-	const struct sockaddr *from = evhttp_connection_get_addr(conn);
+	struct sockaddr_storage behind = { 0 };
+	uint16_t port = find_origin(evhttp_request_get_connection(ev), addr);
 
-	memset(addr, 0, sizeof(*addr));
-	if (from->sa_family == AF_INET)
-		memcpy(addr, from, sizeof(struct sockaddr_in));
-	else if (from->sa_family == AF_INET6)
-		memcpy(addr, from, sizeof(struct sockaddr_in6));
-	if (config->peer != NULL && is_loopback(from)) {
-		struct sockaddr_storage behind = { 0 }, to = { 0 };
-		socklen_t len = sizeof(to);
-
-		if (getsockname(bufferevent_getfd(evhttp_connection_get_bufferevent(conn)),
-				(struct sockaddr *)&to, &len) == 0 &&
-		    config->peer(config->arg, from, address_port(&to), &behind) == 0)
-			*addr = behind;
-	}
-	if (https->trusts && prefix_holds(&https->trusted, (struct sockaddr *)addr))
+	if (port != 0 && config->peer != NULL && config->peer(config->arg, addr, port, &behind) == 0)
+		*addr = behind;
+	if (https->trusts && match_network(&https->trusted, addr))
 		forwarded_for(ev, addr);
+}
+
+/* --- visitors ------------------------------------------------------------ */
+
+static void
+set_said(struct visitor *v, size_t n)
+{
+	v->https->said += n - v->said;
+	v->said = n;
+}
+
+static void
+leave(struct visitor *v)
+{
+	struct https *https = v->https;
+
+	if (https == NULL)
+		return;
+	TAILQ_REMOVE(v->known ? &https->regulars : &https->strangers, v, link);
+	https->n_visitors--;
+	set_said(v, 0);
+	v->https = NULL;
+}
+
+static void
+on_freed(void *visitor)
+{
+	leave(visitor);
+	free(visitor);
+}
+
+/* The oldest, a stranger if there is one. evhttp finds the connection at its end. */
+static void
+send_away(struct https *https)
+{
+	struct visitor *v = TAILQ_FIRST(&https->strangers);
+
+	if (v == NULL)
+		v = TAILQ_FIRST(&https->regulars);
+	shutdown(bufferevent_getfd(v->bev), SHUT_RDWR);
+	leave(v);
+}
+
+/* evhttp gathers a body before it tells the path, so anybody can send one. */
+static void
+on_said(struct evbuffer *input, const struct evbuffer_cb_info *info, void *arg)
+{
+	struct visitor *v = arg;
+
+	(void)input;
+	if (v->https == NULL || v->known)
+		return;
+	set_said(v, v->said + info->n_added);
+	while (v->https != NULL && v->https->said > HTTPS_STRANGERS_MAX)
+		send_away(v->https);
+}
+
+/* Never NULL: evhttp would go on without TLS. */
+static struct bufferevent *
+on_connection(struct event_base *base, void *arg)
+{
+	struct https *https = arg;
+	struct visitor *v = mem_zalloc(sizeof(*v));
+
+	https->cannot_accept = false;
+	if (https->n_visitors > 0 && https->n_visitors >= https->config.connections)
+		send_away(https);
+	https->n_visitors++;
+	v->https = https;
+	v->bev = tls_bev_new(base, https->tls, -1);
+	TAILQ_INSERT_TAIL(&https->strangers, v, link);
+	tls_bev_set_owner(v->bev, v, on_freed);
+	if (evbuffer_add_cb(bufferevent_get_input(v->bev), on_said, v) == NULL)
+		abort();
+	return v->bev;
+}
+
+static struct visitor *
+visitor_of(struct evhttp_request *ev)
+{
+	struct evhttp_connection *conn = evhttp_request_get_connection(ev);
+
+	return tls_bev_owner(evhttp_connection_get_bufferevent(conn));
+}
+
+void
+https_request_known(struct https_request *req)
+{
+	const struct https_config *config = &req->https->config;
+	struct visitor *v = visitor_of(req->ev);
+	struct sockaddr_storage from;
+	uint16_t port;
+
+	if (v->https == NULL || v->known)
+		return;
+	TAILQ_REMOVE(&v->https->strangers, v, link);
+	TAILQ_INSERT_TAIL(&v->https->regulars, v, link);
+	v->known = true;
+	set_said(v, 0);
+	port = find_origin(evhttp_request_get_connection(req->ev), &from);
+	if (port != 0 && config->known != NULL)
+		config->known(config->arg, &from, port);
 }
 
 /* --- routes -------------------------------------------------------------- */
@@ -372,7 +419,10 @@ on_request(struct evhttp_request *ev, void *arg)
 	const char *path = evhttp_uri_get_path(evhttp_request_get_evhttp_uri(ev));
 	const struct site_page *page = NULL;
 	const char *session;
+	struct visitor *v = visitor_of(ev);
 
+	if (v->https != NULL && !v->known)
+		set_said(v, evbuffer_get_length(bufferevent_get_input(v->bev)));
 	evhttp_connection_set_closecb(evhttp_request_get_connection(ev), on_close, NULL);
 	if (method == EVHTTP_REQ_POST && is_api(https, path, &session)) {
 		call_api(https, ev, session);
@@ -387,15 +437,6 @@ on_request(struct evhttp_request *ev, void *arg)
 }
 
 /* --- the server ---------------------------------------------------------- */
-
-/* Never NULL: evhttp would go on without TLS. */
-static struct bufferevent *
-on_connection(struct event_base *base, void *arg)
-{
-	struct https *https = arg;
-
-	return tls_bev_new(base, https->tls, -1);
-}
 
 static struct evhttp *
 http_new(struct https *https)
@@ -449,14 +490,16 @@ https_new(struct event_base *base, const struct https_config *config, char error
 	https->base = base;
 	https->config = *config;
 	https->path = mem_strdup(config->base);
+	TAILQ_INIT(&https->strangers);
+	TAILQ_INIT(&https->regulars);
 	https->trusts = config->trusted_proxy != NULL;
 	if (config->base[0] != '/' || config->base[1] == '\0' ||
 	    config->base[strlen(config->base) - 1] == '/') {
 		snprintf(error, 256, "the API's path must be like \"/name\"");
 		goto fail;
 	}
-	if (https->trusts && !prefix_parse(&https->trusted, config->trusted_proxy)) {
-		snprintf(error, 256, "trusted_proxy is neither an address nor a prefix");
+	if (https->trusts && !match_network_parse(&https->trusted, config->trusted_proxy)) {
+		snprintf(error, 256, "trusted_proxy is neither an address nor a network");
 		goto fail;
 	}
 	https->site = site_new(config->decoy, config->base, error);
@@ -488,6 +531,10 @@ https_free(struct https *https)
 	}
 	for (unsigned i = 0; i < https->n_listeners; i++)
 		event_free(https->listeners[i].retry);
+	/* They are freed from the loop, when there is no server any more. */
+	while (https->n_visitors > 0)
+		leave(!TAILQ_EMPTY(&https->strangers) ? TAILQ_FIRST(&https->strangers) :
+		      TAILQ_FIRST(&https->regulars));
 	if (https->http != NULL)
 		evhttp_free(https->http);
 	if (https->rotate != NULL)
@@ -515,9 +562,12 @@ on_accept_error(struct evconnlistener *ev, void *http)
 	const struct timeval pause = { .tv_sec = 1 };
 	struct https *https = servers;
 
-	log_warning("HTTPS: cannot accept: %s", strerror(errno));
 	while (https != NULL && https->http != http)
 		https = https->next;
+	if (https != NULL && !https->cannot_accept) {
+		log_warning("HTTPS: cannot accept: %s", strerror(errno));
+		https->cannot_accept = true;
+	}
 	for (unsigned i = 0; https != NULL && i < https->n_listeners; i++) {
 		if (https->listeners[i].ev == ev) {
 			evconnlistener_disable(ev);

@@ -13,6 +13,8 @@
 /* A ticket is good for 300 s (wolfSSL's hint to clients); the key that sealed it lives twice
  * as long as it seals (tls_ctx_rotate_tickets), and no recording can be read after that. */
 #define HTTPS_TICKET_KEY_S 600
+/* Bytes of all requests that strangers have begun and not ended. */
+#define HTTPS_STRANGERS_MAX (32u * 1024 * 1024)
 
 struct event_base;
 struct https;
@@ -29,12 +31,17 @@ struct https_config {
 	void (*api)(void *arg, struct https_request *req, const char *session, const char *body,
 		    size_t len);
 	/* Who is behind a connection from the loopback address `from` to our port
-	 * `to_port`, e.g. the front's splice. 0 and *addr, or -1: nobody known,
-	 * `from` itself counts. May be NULL. */
-	int (*peer)(void *arg, const struct sockaddr *from, uint16_t to_port,
+	 * `to_port`, e.g. the front's splice. 0 and *addr, which is not v4-mapped, or
+	 * -1: nobody known, `from` itself counts. May be NULL. */
+	int (*peer)(void *arg, const struct sockaddr_storage *from, uint16_t to_port,
 		    struct sockaddr_storage *addr);
+	/* An authentic request came by such a connection. May be NULL. */
+	void (*known)(void *arg, const struct sockaddr_storage *from, uint16_t to_port);
 	void *arg;
-	/* An address, or a prefix such as "192.0.2.0/24", whose X-Forwarded-For is
+	/* How many at a time. When there are more, the oldest goes that had no authentic
+	 * request; the oldest of all if each had one. */
+	unsigned connections;
+	/* An address or a network (match_network_parse) whose X-Forwarded-For is
 	 * believed: its last entry names the client. NULL: none is. */
 	const char *trusted_proxy;
 	/* A folder, read once, that is what strangers see (pt-server/site.h).
@@ -61,6 +68,9 @@ int https_listen(struct https *https, const struct sockaddr_storage *addr,
 void https_reply_json(struct https_request *req, const char *json, size_t len);
 /* The 404 of any unknown path, byte for byte. */
 void https_reply_unknown(struct https_request *req);
+
+/* The request is authentic: its connection is no stranger's. Before the reply. */
+void https_request_known(struct https_request *req);
 
 /* The client's address; its family is AF_UNSPEC when unknown (a request through a
  * trusted proxy that names nobody). Lives as long as req. */

@@ -74,7 +74,7 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 }
 
 static int
-peer(void *arg, const struct sockaddr *from, uint16_t to_port, struct sockaddr_storage *addr)
+peer(void *arg, const struct sockaddr_storage *from, uint16_t to_port, struct sockaddr_storage *addr)
 {
 	(void)arg;
 	/* Only the built-in fallback has splices before it: to another listener the same
@@ -85,6 +85,14 @@ peer(void *arg, const struct sockaddr *from, uint16_t to_port, struct sockaddr_s
 		if (front_peer(fronts[i], from, addr) == 0)
 			return 0;
 	return -1;
+}
+
+static void
+known(void *arg, const struct sockaddr_storage *from, uint16_t to_port)
+{
+	(void)arg;
+	for (unsigned i = 0; i < n_fronts && to_port == inner_port; i++)
+		front_known(fronts[i], from);
 }
 
 /* ---- start ---- */
@@ -99,7 +107,9 @@ start_https(const struct options *o, struct sockaddr_storage *inner, char error[
 		.base = o->base,
 		.api = api_request,
 		.peer = peer,
+		.known = known,
 		.arg = &srv,
+		.connections = front_guests_max(),
 		.trusted_proxy = o->trusted_proxy,
 		.decoy = o->decoy,
 	};

@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 
 #include "common/address.h"
+#include "common/log.h"
 #include "common/mem.h"
 #include "pt-server/conn.h"
 #include "pt-server/front.h"
@@ -553,14 +554,14 @@ START_TEST(peers)
 	getsockname(client, (struct sockaddr *)&a, &len);
 	len = sizeof(from);
 	getpeername(far, (struct sockaddr *)&from, &len);
-	ck_assert_int_eq(front_peer(front, (struct sockaddr *)&from, &found), 0);
+	ck_assert_int_eq(front_peer(front, &from, &found), 0);
 	ck_assert(address_equal(&found, &a));
 	memset(&b, 0, sizeof(b));
 	len = sizeof(b);
 	getsockname(client2, (struct sockaddr *)&b, &len);
-	ck_assert_int_eq(front_peer(front, (struct sockaddr *)&b, &found), -1);
+	ck_assert_int_eq(front_peer(front, &b, &found), -1);
 	part(client, far);
-	ck_assert_int_eq(front_peer(front, (struct sockaddr *)&from, &found), -1);
+	ck_assert_int_eq(front_peer(front, &from, &found), -1);
 	part(client2, far2);
 	stop();
 }
@@ -589,58 +590,107 @@ END_TEST
 
 #define FEW 16
 
-/* Strangers and silent ones fill the port up to a quarter of the descriptors. Whoever
- * leaves makes room, and so does a hello: its session counts elsewhere. */
-START_TEST(more_than_its_share_is_closed_at_once)
+static void
+make_known(evutil_socket_t far)
+{
+	struct sockaddr_storage from = { 0 };
+	socklen_t len = sizeof(from);
+
+	ck_assert_int_eq(getpeername(far, (struct sockaddr *)&from, &len), 0);
+	front_known(front, &from);
+}
+
+/* The one that comes next, and whom it costs the place. */
+static void
+one_for(evutil_socket_t *client, evutil_socket_t *far)
+{
+	evutil_socket_t next, next_far;
+
+	meet(&next, &next_far);
+	ck_assert_int_eq(read_end(srv.base, *client), 0);
+	ck_assert_int_eq(read_end(srv.base, *far), 0);
+	part(*client, *far);
+	*client = next;
+	*far = next_far;
+}
+
+/* Guests may be a quarter of the descriptors. Then the oldest goes of whom nothing is known.
+ * Whoever leaves makes room, and so does a hello: its session counts elsewhere. */
+START_TEST(the_oldest_stranger_makes_room)
 {
 	struct rlimit before;
-	evutil_socket_t client[FEW], far[FEW], extra;
+	evutil_socket_t client[FEW], far[FEW];
 	uint8_t out[2048];
 	struct conn *c;
 	size_t hello, all;
-	unsigned idle, fds;
+	unsigned fds;
 
 	getrlimit(RLIMIT_NOFILE, &before);
 	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &(struct rlimit){ 4 * FEW + 3, before.rlim_max }), 0);
 	start();
 	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
-	idle = open_descriptors();
-	for (int round = 0; round < 3; round++) {
-		for (int i = 0; i < FEW; i++)
-			meet(&client[i], &far[i]);
-		fds = open_descriptors();
-		for (int i = 0; i < 3; i++) {
-			extra = connect_tcp(&bound);
-			ck_assert_int_eq(read_end(srv.base, extra), 0);
-			close(extra);
-		}
-		ck_assert_uint_eq(open_descriptors(), fds);
-		ck_assert_int_eq(accept4(fallback, NULL, NULL, SOCK_NONBLOCK), -1);
+	for (int i = 0; i < FEW; i++)
+		meet(&client[i], &far[i]);
+	fds = open_descriptors();
+	make_known(far[0]);
+	make_known(far[2]);
+	make_known(far[0]);
+	send_all(srv.base, client[1], (const uint8_t *)"GET / HTTP/1.1\r\n", 16);
+	arrives(far[1], (const uint8_t *)"GET / HTTP/1.1\r\n", 16);
+	one_for(&client[1], &far[1]);
+	one_for(&client[3], &far[3]);
+	ck_assert_uint_eq(open_descriptors(), fds);
 
-		/* Those within are well. */
-		send_all(srv.base, client[round], (const uint8_t *)"x", 1);
-		arrives(far[round], (const uint8_t *)"x", 1);
-
-		part(client[0], far[0]);
-		UNTIL(srv.base, open_descriptors() == fds - 4);
-		meet(&client[0], &far[0]);
-		c = new_session();
-		hello = write_hello(out, c, 0, 8, &all);
-		send_all(srv.base, client[0], out, hello);
-		UNTIL(srv.base, c->direct != NULL);
-		ck_assert_int_eq(read_end(srv.base, far[0]), 0);
-		close(far[0]);
-		meet(&extra, &far[0]);
-		part(extra, far[0]);
-		close(client[0]);
-		UNTIL(srv.base, c->direct == NULL);
-		conn_free(c);
-		for (int i = 1; i < FEW; i++) {
-			reset_tcp(client[i]);
-			close(far[i]);
-		}
-		UNTIL(srv.base, open_descriptors() == idle);
+	part(client[1], far[1]);
+	meet(&client[1], &far[1]);
+	c = new_session();
+	hello = write_hello(out, c, 0, 8, &all);
+	send_all(srv.base, client[5], out, hello);
+	UNTIL(srv.base, c->direct != NULL);
+	close(far[5]);
+	meet(&client[5], &far[5]);
+	for (int i = 0; i < FEW; i++) {
+		ck_assert(is_silent(srv.base, far[i]));
+		make_known(far[i]);
 	}
+	/* The one that has been known for the longest. */
+	one_for(&client[0], &far[0]);
+	one_for(&client[0], &far[0]);
+	for (int i = 0; i < FEW; i++)
+		part(client[i], far[i]);
+	stop();
+}
+END_TEST
+
+static unsigned n_logged;
+
+static void
+count_log(enum log_level level, const char *text)
+{
+	(void)level;
+	(void)text;
+	n_logged++;
+}
+
+START_TEST(an_accept_that_fails_is_told_once)
+{
+	evutil_socket_t client, far;
+	struct rlimit before;
+	int next;
+
+	start();
+	log_init(LOG_NOTICE, count_log);
+	client = connect_tcp(&bound);
+	getrlimit(RLIMIT_NOFILE, &before);
+	next = dup(0);
+	close(next);
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &(struct rlimit){ (rlim_t)next, before.rlim_max }), 0);
+	for (uint64_t end = clock_ms() + 500; clock_ms() < end;)
+		turn(srv.base);
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+	ck_assert_uint_eq(n_logged, 1);
+	UNTIL(srv.base, (far = accept4(fallback, NULL, NULL, SOCK_NONBLOCK)) >= 0);
+	part(client, far);
 	stop();
 }
 END_TEST
@@ -671,4 +721,4 @@ TEST_MAIN("front", slow_ends_are_bounded, strangers_pass_at_once, torn_hellos_ar
     forged_hellos_are_strangers, hello_with_bad_frames,
     newer_hello_replaces_older, fins_are_mirrored, resets_are_mirrored,
     silent_clients_hear_the_fallback, peers, no_fallback,
-    more_than_its_share_is_closed_at_once, ends_with_all_its_splices)
+    the_oldest_stranger_makes_room, an_accept_that_fails_is_told_once, ends_with_all_its_splices)

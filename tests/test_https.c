@@ -37,6 +37,7 @@ static unsigned ticket_key_s;
 static struct event_base *base;
 static struct https_request *held[1000];
 static size_t n_held;
+static unsigned n_known;
 
 static void
 answer_held(void)
@@ -77,6 +78,11 @@ api(void *arg, struct https_request *req, const char *session, const char *body,
 	} else if (strcmp(session, "release") == 0) {
 		answer_held();
 		https_reply_json(req, "1", 1);
+	} else if (strcmp(session, "known") == 0) {
+		https_request_known(req);
+		https_request_known(req);
+		snprintf(text, sizeof(text), "%u", n_known);
+		https_reply_json(req, text, strlen(text));
 	} else if (strcmp(session, "stop") == 0) {
 		answer_held();
 		https_reply_json(req, "1", 1);
@@ -94,16 +100,27 @@ api(void *arg, struct https_request *req, const char *session, const char *body,
 }
 
 static struct sockaddr_storage peer_is; /* AF_UNSPEC: nobody is known */
+static unsigned connections = 1000;
 
 static int
-peer(void *arg, const struct sockaddr *from, uint16_t to_port, struct sockaddr_storage *addr)
+peer(void *arg, const struct sockaddr_storage *from, uint16_t to_port, struct sockaddr_storage *addr)
 {
-	(void)to_port;
-	(void)arg;
-	ck_assert_int_eq(from->sa_family, AF_INET);
-	ck_assert_int_ne(((const struct sockaddr_in *)from)->sin_port, 0);
+	ck_assert_str_eq(arg, "arg");
+	ck_assert_int_eq(from->ss_family, AF_INET);
+	ck_assert_int_ne(address_port(from), 0);
+	ck_assert_int_eq(to_port, port);
 	*addr = peer_is;
 	return peer_is.ss_family == AF_UNSPEC ? -1 : 0;
+}
+
+static void
+known(void *arg, const struct sockaddr_storage *from, uint16_t to_port)
+{
+	ck_assert_str_eq(arg, "arg");
+	ck_assert_int_eq(from->ss_family, AF_INET);
+	ck_assert_int_ne(address_port(from), 0);
+	ck_assert_int_eq(to_port, port);
+	n_known++;
 }
 
 static void
@@ -119,7 +136,8 @@ serve(const char *trusted_proxy, int ready, int stop)
 {
 	char arg[] = "arg", error[256];
 	struct https_config config = { .cert_pem = cert_pem, .key_pem = key_pem, .base = "/api",
-				       .api = api, .peer = peer, .arg = arg,
+				       .api = api, .peer = peer, .known = known, .arg = arg,
+				       .connections = connections,
 				       .trusted_proxy = trusted_proxy, .decoy = decoy,
 				       .ticket_key_s = ticket_key_s };
 	struct sockaddr_storage loopback, bound;
@@ -753,6 +771,103 @@ START_TEST(rubbish)
 }
 END_TEST
 
+/* --- strangers ----------------------------------------------------------- */
+
+/* A POST to the API on a connection that stays; the answer's body must be this. */
+static void
+ask_again(struct event_base *loop, struct bufferevent *bev, const char *path, const char *expected)
+{
+	struct evbuffer *in = bufferevent_get_input(bev);
+	char *request = mem_printf("POST %s HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx", path);
+	char *end = mem_printf("\r\n\r\n%s", expected);
+
+	bufferevent_write(bev, request, strlen(request));
+	while (evbuffer_search(in, end, strlen(end), NULL).pos < 0)
+		ck_assert_int_eq(event_base_loop(loop, EVLOOP_ONCE), 0);
+	evbuffer_drain(in, evbuffer_get_length(in));
+	free(request);
+	free(end);
+}
+
+/* Its connections are full: the oldest of whom nothing is known goes. */
+START_TEST(the_oldest_stranger_makes_room)
+{
+	struct event_base *loop = event_base_new();
+	char error[256], byte;
+	struct tls_ctx *ctx = tls_ctx_client(error);
+	struct bufferevent *regular;
+	int strangers[4];
+	short what = 0;
+
+	connections = 4;
+	start(NULL);
+	regular = tls_bev_new(loop, ctx, dial());
+	evutil_make_socket_nonblocking(bufferevent_getfd(regular));
+	bufferevent_setcb(regular, NULL, NULL, on_client_event, &what);
+	bufferevent_enable(regular, EV_READ | EV_WRITE);
+	strangers[0] = dial();
+	ask_again(loop, regular, "/api/known", "1");
+	/* Who has left does not count. */
+	for (int i = 0; i < 8; i++)
+		EXPECT("\"open\"", CURL "-d x " URL "/api", port);
+	ck_assert(recv(strangers[0], &byte, 1, MSG_DONTWAIT) < 0 && errno == EAGAIN);
+	for (int i = 1; i < 4; i++)
+		strangers[i] = dial();
+	ck_assert_int_eq(recv(strangers[0], &byte, 1, 0), 0);
+	EXPECT("\"open\"", CURL "-d x " URL "/api", port);
+	ck_assert_int_eq(recv(strangers[1], &byte, 1, 0), 0);
+	for (int i = 2; i < 4; i++)
+		ck_assert(recv(strangers[i], &byte, 1, MSG_DONTWAIT) < 0 && errno == EAGAIN);
+	ask_again(loop, regular, "/api/known", "1");
+	ck_assert_int_eq(what, 0);
+	for (int i = 0; i < 4; i++)
+		close(strangers[i]);
+	bufferevent_free(regular);
+	event_base_loop(loop, EVLOOP_NONBLOCK);
+	tls_ctx_free(ctx);
+	event_base_free(loop);
+	stop();
+}
+END_TEST
+
+#define BODY 200000
+#define ALIVE (HTTPS_STRANGERS_MAX / BODY) /* may be */
+
+/* Bodies that do not end, to whatever path, take no more memory than this. */
+START_TEST(bodies_that_strangers_begin)
+{
+	static struct bufferevent *bevs[ALIVE + 20];
+	static short what[ALIVE + 20];
+	struct event_base *loop = event_base_new();
+	char error[256], *request = mem_zalloc(BODY);
+	struct tls_ctx *ctx = tls_ctx_client(error);
+
+	snprintf(request, 100, "POST / HTTP/1.1\r\nContent-Length: %u\r\n\r\n", HTTPS_BODY_MAX);
+	start(NULL);
+	for (size_t i = 0; i < ALIVE + 20; i++) {
+		bevs[i] = tls_bev_new(loop, ctx, dial());
+		evutil_make_socket_nonblocking(bufferevent_getfd(bevs[i]));
+		bufferevent_setcb(bevs[i], NULL, NULL, on_client_event, &what[i]);
+		bufferevent_enable(bevs[i], EV_READ | EV_WRITE);
+		bufferevent_write(bevs[i], request, BODY);
+		while (what[i] == 0 && evbuffer_get_length(bufferevent_get_output(bevs[i])) > 0)
+			event_base_loop(loop, EVLOOP_ONCE);
+	}
+	for (size_t i = 0; i < 20; i++)
+		while (what[i] == 0)
+			event_base_loop(loop, EVLOOP_ONCE);
+	ck_assert_int_eq(what[ALIVE + 19], 0);
+	EXPECT("\"open\"", CURL "-d x " URL "/api", port);
+	for (size_t i = 0; i < ALIVE + 20; i++)
+		bufferevent_free(bevs[i]);
+	event_base_loop(loop, EVLOOP_NONBLOCK);
+	tls_ctx_free(ctx);
+	event_base_free(loop);
+	free(request);
+	stop();
+}
+END_TEST
+
 /* --- who is asking ------------------------------------------------------- */
 
 static void
@@ -779,11 +894,13 @@ START_TEST(addresses)
 		{ "192.0.2.7", "192.0.2.0/29", "-H 'X-Forwarded-For: 2001:db8::1'",
 		  "2001:db8::1" },
 		{ "192.0.2.8", "192.0.2.0/29", "-H 'X-Forwarded-For: 2001:db8::1'", "192.0.2.8" },
-		{ "[::ffff:192.0.2.7]", "192.0.2.0/29",
+		{ "192.0.2.7", "192.0.2.0/29",
 		  "-H 'X-Forwarded-For: 198.51.100.1' -H 'X-Forwarded-For: 198.51.100.2:99'",
 		  "198.51.100.2" },
 		{ "[2001:db8::7]", "2001:db8::/32", "-H 'x-forwarded-for: [2001:db9::1]:80'",
 		  "2001:db9::1" },
+		{ "192.0.2.7", "192.0.2.7", "-H 'X-Forwarded-For: ::ffff:198.51.100.1'", "198.51.100.1" },
+		{ "192.0.2.7", "192.0.2.7", "-H 'X-Forwarded-For: 198.51.100.1:70000'", "none" },
 		{ "192.0.2.7", "192.0.2.7", "", "none" },
 		{ "192.0.2.7", "192.0.2.7", "-H 'X-Forwarded-For: 198.51.100.1, unknown'", "none" },
 		{ NULL, "127.0.0.1", "-H 'X-Forwarded-For: 198.51.100.1'", "198.51.100.1" },
@@ -806,16 +923,19 @@ END_TEST
 START_TEST(out_of_descriptors)
 {
 	struct rlimit before;
-	char byte[64];
-	int fds[80];
+	char byte[64], log[] = "/tmp/test_https.XXXXXX";
+	int fds[80], out = dup(STDERR_FILENO);
 
+	ck_assert_int_eq(dup2(mkstemp(log), STDERR_FILENO), STDERR_FILENO);
 	getrlimit(RLIMIT_NOFILE, &before);
 	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &(struct rlimit){ 40, before.rlim_max }), 0);
 	start(NULL); /* inherits the limit */
 	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+	ck_assert_int_eq(dup2(out, STDERR_FILENO), STDERR_FILENO);
 	for (int i = 0; i < 80; i++)
 		fds[i] = dial();
-	usleep(300000);
+	usleep(2500000); /* it has tried again, and said nothing more */
+	EXPECT("1\n", "grep -c 'cannot accept' %s", log);
 	for (int i = 0; i < 80; i++) {
 		struct timeval timeout = { .tv_usec = 20000 };
 
@@ -825,6 +945,7 @@ START_TEST(out_of_descriptors)
 		close(fds[i]);
 	}
 	EXPECT("\"open\"", CURL "-d x " URL "/api", port);
+	unlink(log);
 	stop();
 }
 END_TEST
@@ -836,7 +957,8 @@ START_TEST(bad_configurations)
 	char error[256] = "";
 	struct https *https;
 	static const char *const prefixes[] = { "", "x", "1.2.3.4/33", "::1/129", "1.2.3.4/",
-						"1.2.3.4/-1", "1.2.3.4/8x", "1.2.3/8" };
+						"1.2.3.4/-1", "1.2.3.4/8x", "1.2.3/8",
+						"192.0.2.10/24" };
 	static const char *const paths[] = { "", "/", "api", "/api/" };
 
 	base = event_base_new();
@@ -877,5 +999,6 @@ END_TEST
 
 TEST_MAIN("https", pages, a_folder, the_api, sizes, pins, versions_and_resumption,
 	  ticket_keys_are_rotated, two_hundred_at_once, held_requests, pipelining,
-	  clients_that_break_off, last_requests, ends_while_it_answers, rubbish, addresses,
+	  clients_that_break_off, last_requests, ends_while_it_answers, rubbish,
+	  the_oldest_stranger_makes_room, bodies_that_strangers_begin, addresses,
 	  out_of_descriptors, bad_configurations)

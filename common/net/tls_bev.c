@@ -39,6 +39,8 @@ struct tls_conn {
 	bufferevent_data_cb filter_read, filter_write; /* what libevent put on sock */
 	bufferevent_event_cb filter_event;
 	void *filter;
+	void *owner;
+	void (*freed)(void *owner);
 	size_t unsent; /* plaintext at the front of bev's output that is encrypted */
 	bool server;
 	bool started;
@@ -428,6 +430,8 @@ on_free(void *arg)
 		     evbuffer_get_length(c->out), MSG_NOSIGNAL);
 	wolfSSL_free(c->ssl);
 	evbuffer_free(c->out);
+	if (c->freed != NULL)
+		c->freed(c->owner);
 	free(c);
 }
 
@@ -477,4 +481,29 @@ tls_bev_new(struct event_base *base, struct tls_ctx *ctx, evutil_socket_t fd)
 		push(c);
 	}
 	return c->bev;
+}
+
+/* What tls_bev_new gave to the callbacks of the socket below. */
+static struct tls_conn *
+conn_of(struct bufferevent *bev)
+{
+	void *c;
+
+	bufferevent_getcb(bufferevent_get_underlying(bev), NULL, NULL, NULL, &c);
+	return c;
+}
+
+void
+tls_bev_set_owner(struct bufferevent *bev, void *owner, void (*freed)(void *owner))
+{
+	struct tls_conn *c = conn_of(bev);
+
+	c->owner = owner;
+	c->freed = freed;
+}
+
+void *
+tls_bev_owner(struct bufferevent *bev)
+{
+	return conn_of(bev)->owner;
 }

@@ -38,7 +38,12 @@ void tls_ctx_free(struct tls_ctx *ctx);
  * Whoever switches EV_WRITE on later than in the callback that queued the bytes
  * calls bufferevent_flush(bev, EV_WRITE, BEV_FLUSH): libevent's filters forget to. */
 struct bufferevent *tls_bev_new(struct event_base *base, struct tls_ctx *ctx, evutil_socket_t fd);
+/* Notes whose it is. freed(owner) is called when it is freed, which libevent does from the
+ * loop, later than bufferevent_free. */
+void tls_bev_set_owner(struct bufferevent *bev, void *owner, void (*freed)(void *owner));
+void *tls_bev_owner(struct bufferevent *bev);
 
-#define TLS_BEV_INPUT_MAX (512u * 1024)
+/* The longest body of a request (pt-server/https.h), and what may come behind it at once. */
+#define TLS_BEV_INPUT_MAX ((256u + 64) * 1024)
 
 #endif
