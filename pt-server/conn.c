@@ -120,6 +120,8 @@ refuse_open(struct conn *c, enum msg_error err, const char *why)
 	c->ended = true;
 	sessions_touch(c->srv->sessions, &c->entry, AGE_OVER, local_now());
 	user_session_stop(&c->user);
+	event_del(c->hold);
+	local_end(&c->local, true);
 	session_discard(&c->s);
 	answer_openers(c, c->open_reply, c->open_reply_len);
 }
@@ -206,6 +208,8 @@ on_hold(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	if (c->ended)
+		return;
 	if (conn_opening(c) && c->target == NULL)
 		answer_open(c);
 	else

@@ -1,14 +1,19 @@
 """What a relay allows: its access list, its users, their quotas."""
 import json
 import os
+import re
 import signal
+import socket
+import ssl
 import threading
 import time
 
+import oob_client
 from alone_kit import (HOST, OWN, OWN6, PRIVATE, REBIND, SITE, SITE6, UNREACHABLE, client,
                        curl, digest, http, internet, relay, resolve, socks5, write)
 from alone_strategies import rep_of, status_of
 from pt_kit import SLOW, connect, exactly, read_reply, request, test, until
+from specclient import clock, unb64, unpack
 
 DENIED = (2, 403)
 
@@ -168,6 +173,42 @@ def revoke(t):
     assert rep_of(client(t, r, "--token", token("carla")).socks, HOST, 443) == 0
     exactly(others[0], 7_900_000)
     assert curl(socks5(berta), f"https://{HOST}/index.html") == b"the site\n"
+
+
+def client_hello():
+    out = ssl.MemoryBIO()
+    try:
+        ssl._create_unverified_context().wrap_bio(ssl.MemoryBIO(), out, server_hostname=HOST).do_handshake()
+    except ssl.SSLWantReadError:
+        return out.read()
+
+
+@test("users", "SIGHUP while an open waits for what the target says: the target is left, the open refused")
+def revoke_an_open(t):
+    internet(t)
+    target = socket.create_server(("127.0.0.1", 0))
+    t.callback(target.close)
+    port = target.getsockname()[1]
+    r = relay_of(t, [user("anna")], allow=[{"ports": [port], "networks": ["127.0.0.1/32"]}])
+    bridge = oob_client.Bridge((r.host, r.port), unb64(re.search(r"key=(\S+)", r.args)[1]))
+    shake, body = bridge.message({"op": "open", "time": clock(), "up": 0, "token": token("anna"),
+                                  "target": {"host": "127.0.0.1", "port": port}}, client_hello())
+    web = oob_client.Web(bridge.address)
+    web.send(oob_client.request("POST", bridge.base, body))
+    with target.accept()[0] as far:
+        assert far.recv(1) == b"\x16"
+        path = json.load(open(t.dir + "/relay-0.json", encoding="ascii"))["users"]
+        with open(path, "w", encoding="ascii") as f:
+            json.dump({"users": [{"name": "berta", "token": token("anna")}]}, f)
+        os.kill(r.pid, signal.SIGHUP)
+        reply = oob_client.ok(web.reply())
+        said, data = unpack(shake.read(unb64(reply["noise"])))
+        assert (said["error"]["code"], data) == ("unauthorized", b""), said
+        far.settimeout(15)  # what is left of the session goes later, after 30 s
+        assert ended(far)
+    time.sleep(6)  # an open is answered by then, whatever the target says
+    assert oob_client.ok(web.ask("POST", bridge.base, body)) == reply
+    web.close()
 
 
 @test("users", "quotas: sessions at a time")
