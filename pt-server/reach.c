@@ -213,8 +213,7 @@ on_resolved(void *arg, const struct resolve_answer *answer, bool last)
 	if (last)
 		r->resolve = NULL;
 	if (answer->err != ERR_NONE)
-		note(r, answer->err, answer->err == ERR_BUSY ? "too many names are being resolved" :
-		    "the name does not resolve");
+		note(r, answer->err, "the name does not resolve");
 	if (!event_pending(&r->next, EV_TIMEOUT, NULL))
 		go_on(r);
 }

@@ -26,6 +26,7 @@
 /* A file that is read again when it has changed. */
 struct watched {
 	const char *path;
+	bool known;       /* it was looked at */
 	struct stat seen; /* zero: not there */
 };
 
@@ -38,7 +39,7 @@ struct query {
 
 /* One name that is being asked for, by anybody. */
 struct lookup {
-	LIST_ENTRY(lookup) link;
+	TAILQ_ENTRY(lookup) link;
 	struct resolver *r;
 	char name[MATCH_NAME_MAX + 1];
 	struct query *queries[2]; /* NULL: ended */
@@ -63,7 +64,7 @@ struct resolver {
 	struct watched resolv_conf, hosts;
 	char *hosts_text;
 	size_t hosts_n;
-	LIST_HEAD(, lookup) lookups;
+	TAILQ_HEAD(, lookup) lookups; /* the last to end at its end */
 	unsigned n_lookups;
 	TAILQ_HEAD(cache, cached) cache; /* the last used first */
 	unsigned n_cached;
@@ -134,10 +135,11 @@ has_changed(struct watched *w)
 
 	if (stat(w->path, &st) != 0)
 		memset(&st, 0, sizeof(st));
-	if (st.st_dev == w->seen.st_dev && st.st_ino == w->seen.st_ino &&
+	if (w->known && st.st_dev == w->seen.st_dev && st.st_ino == w->seen.st_ino &&
 	    st.st_size == w->seen.st_size && st.st_mtim.tv_sec == w->seen.st_mtim.tv_sec &&
 	    st.st_mtim.tv_nsec == w->seen.st_mtim.tv_nsec)
 		return false;
+	w->known = true;
 	w->seen = st;
 	return true;
 }
@@ -260,7 +262,7 @@ drop_query(struct lookup *l, int i)
 static void
 unlist(struct lookup *l)
 {
-	LIST_REMOVE(l, link);
+	TAILQ_REMOVE(&l->r->lookups, l, link);
 	l->r->n_lookups--;
 	drop_query(l, 0);
 	drop_query(l, 1);
@@ -369,7 +371,7 @@ look_up(struct resolver *r, const char *name)
 	LIST_INIT(&l->told);
 	evtimer_assign(&l->early, r->base, on_early, l);
 	evtimer_assign(&l->end, r->base, on_end, l);
-	LIST_INSERT_HEAD(&r->lookups, l, link);
+	TAILQ_INSERT_TAIL(&r->lookups, l, link);
 	r->n_lookups++;
 	if (evdns_base_count_nameservers(r->dns) > 0) {
 		ask(l, true);
@@ -425,12 +427,23 @@ answer_at_hand(struct resolver *r, const char *host, const char *name, struct re
 	return hosts_find(r->hosts_text, r->hosts_n, name, add_address, a) || recall(r, name, a);
 }
 
+/* The lookup that has been out for the longest ends, as if its time were up. */
+static void
+hurry(struct resolver *r)
+{
+	struct lookup *l = TAILQ_FIRST(&r->lookups);
+
+	TAILQ_REMOVE(&r->lookups, l, link); /* it is not the next one that has to hurry */
+	TAILQ_INSERT_TAIL(&r->lookups, l, link);
+	start_timer(&l->end, 0);
+}
+
 static struct lookup *
 join_or_look_up(struct resolver *r, const char *name)
 {
 	struct lookup *l;
 
-	LIST_FOREACH(l, &r->lookups, link) {
+	TAILQ_FOREACH(l, &r->lookups, link) {
 		if (strcmp(l->name, name) != 0)
 			continue;
 		/* Others may have been told a part by now. */
@@ -438,8 +451,8 @@ join_or_look_up(struct resolver *r, const char *name)
 			start_timer(&l->early, 0);
 		return l;
 	}
-	if (r->n_lookups == RESOLVE_PENDING_MAX)
-		return NULL;
+	if (r->n_lookups >= RESOLVE_PENDING_MAX)
+		hurry(r);
 	refresh_servers(r);
 	return look_up(r, name);
 }
@@ -455,15 +468,12 @@ resolve_start(struct resolver *r, const char *host, resolve_done *done, void *ar
 	evtimer_assign(&q->later, r->base, on_later, q);
 	if (match_name_ok(host))
 		normal_name(name, host);
-	if (!answer_at_hand(r, host, name, &q->answer)) {
-		q->lookup = join_or_look_up(r, name);
-		if (q->lookup == NULL)
-			q->answer.err = ERR_BUSY;
-	}
-	if (q->lookup != NULL)
-		LIST_INSERT_HEAD(&q->lookup->waiting, q, link);
-	else
+	if (answer_at_hand(r, host, name, &q->answer)) {
 		start_timer(&q->later, 0);
+	} else {
+		q->lookup = join_or_look_up(r, name);
+		LIST_INSERT_HEAD(&q->lookup->waiting, q, link);
+	}
 	return q;
 }
 
@@ -512,7 +522,7 @@ resolver_new(struct event_base *base, const struct resolver_config *config)
 	r->hosts.path = config->hosts != NULL ? config->hosts : "/etc/hosts";
 	r->hosts_text = mem_strdup("");
 	r->own_servers = config->n_servers > 0;
-	LIST_INIT(&r->lookups);
+	TAILQ_INIT(&r->lookups);
 	TAILQ_INIT(&r->cache);
 	r->dns = evdns_base_new(base, EVDNS_BASE_DISABLE_WHEN_INACTIVE);
 	if (r->dns == NULL)
@@ -533,7 +543,7 @@ resolver_free(struct resolver *r)
 
 	if (r == NULL)
 		return;
-	while ((l = LIST_FIRST(&r->lookups)) != NULL) {
+	while ((l = TAILQ_FIRST(&r->lookups)) != NULL) {
 		unlist(l);
 		free(l);
 	}

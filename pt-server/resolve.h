@@ -1,5 +1,7 @@
 /* Turns host names into addresses, without blocking: /etc/hosts, then a small cache, then
- * DNS over UDP (libevent's evdns), both families at once. */
+ * DNS over UDP (libevent's evdns), both families at once. evdns 2.1 knows neither EDNS nor DNS
+ * over TCP: a family whose answer does not fit 512 bytes (some 28 IPv4 or 16 IPv6 addresses
+ * behind a short name) counts as failed. */
 #ifndef SULTRY_PT_SERVER_RESOLVE_H
 #define SULTRY_PT_SERVER_RESOLVE_H
 
@@ -9,10 +11,11 @@
 #include "common/message.h"
 
 #define RESOLVE_FAMILY_MAX (MSG_RESOLVED / 2) /* addresses of each family; more are dropped */
-#define RESOLVE_PENDING_MAX 64                /* names that are asked for at a time */
+#define RESOLVE_PENDING_MAX 256               /* names that are asked for at a time */
 #define RESOLVE_SERVERS_MAX 4
 #define RESOLVE_CACHE_MAX 512                 /* names */
-#define RESOLVE_TTL_MAX 3600                  /* seconds; longer ones count as that */
+/* Seconds; longer ones count as that. Not long: evdns does not tell those of CNAMEs. */
+#define RESOLVE_TTL_MAX 300
 
 struct resolver;
 struct resolve;
@@ -38,7 +41,7 @@ struct resolve_answer {
 	struct sockaddr_storage v6[RESOLVE_FAMILY_MAX], v4[RESOLVE_FAMILY_MAX];
 	unsigned n_v6, n_v4;
 	uint32_t ttl;       /* seconds: the shortest; 0 for a literal address or a file's */
-	enum msg_error err; /* ERR_NONE if there is an address, else ERR_DNS_FAILED or ERR_BUSY */
+	enum msg_error err; /* ERR_NONE if there is an address, else ERR_DNS_FAILED */
 };
 
 /* Called from the loop once or twice: with what the first family gave (only if that is
@@ -47,8 +50,9 @@ struct resolve_answer {
  * at once, IPv4 50 ms later). */
 typedef void resolve_done(void *arg, const struct resolve_answer *answer, bool last);
 
-/* host: a literal address, which answers for itself, or a name (see match_name_ok). Never
- * calls back before it has returned. */
+/* host: a literal address, which answers for itself, or a name (see match_name_ok). When too
+ * many names are being asked for, the one that has been out for the longest ends: names that
+ * do not answer keep nobody from theirs. Never calls back before it has returned. */
 struct resolve *resolve_start(struct resolver *r, const char *host, resolve_done *done, void *arg);
 /* No callback any more. NULL is fine. */
 void resolve_cancel(struct resolve *q);

@@ -232,9 +232,10 @@ dns_on_query(evutil_socket_t fd, short what, void *arg)
 }
 
 static inline void
-dns_start(struct dns_server *s, struct event_base *base, const struct dns_row *rows)
+dns_start_at(struct dns_server *s, struct event_base *base, const struct dns_row *rows, uint16_t port)
 {
-	struct sockaddr_in any = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_in any = { .sin_family = AF_INET, .sin_port = htons(port),
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	socklen_t len = sizeof(s->at);
 
 	*s = (struct dns_server){ .base = base, .rows = rows };
@@ -244,6 +245,12 @@ dns_start(struct dns_server *s, struct event_base *base, const struct dns_row *r
 	ck_assert_int_eq(getsockname(s->fd, (struct sockaddr *)&s->at, &len), 0);
 	s->readable = event_new(base, s->fd, EV_READ | EV_PERSIST, dns_on_query, s);
 	event_add(s->readable, NULL);
+}
+
+static inline void
+dns_start(struct dns_server *s, struct event_base *base, const struct dns_row *rows)
+{
+	dns_start_at(s, base, rows, 0);
 }
 
 static inline void

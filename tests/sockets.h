@@ -8,10 +8,13 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <event2/util.h>
+#include <net/if.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -190,6 +193,22 @@ send_all(struct event_base *base, evutil_socket_t fd, const uint8_t *p, size_t n
 		else
 			turn(base);
 	}
+}
+
+/* A network of our own, so that there is only our traffic on lo. False where this is not
+ * allowed. */
+static inline bool
+own_loopback(void)
+{
+	struct ifreq lo = { .ifr_name = "lo", .ifr_flags = IFF_UP };
+	int fd;
+
+	if (unshare(CLONE_NEWNET) != 0 && unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0)
+		return false;
+	fd = socket(AF_INET, SOCK_DGRAM, 0);
+	ck_assert_int_eq(ioctl(fd, SIOCSIFFLAGS, &lo), 0);
+	close(fd);
+	return true;
 }
 
 static inline unsigned

@@ -8,9 +8,7 @@
 #include <net/if.h>
 #include <netinet/ip.h>
 #include <netinet/tcp.h>
-#include <sched.h>
 #include <stdio.h>
-#include <sys/ioctl.h>
 
 #include "common/mem.h"
 #include "common/tls_record.h"
@@ -919,22 +917,6 @@ END_TEST
 
 /* ---- the wire ---- */
 
-/* A network of our own, so that there is only our traffic on lo. False where this is not
- * allowed. */
-static bool
-own_network(void)
-{
-	struct ifreq lo = { .ifr_name = "lo", .ifr_flags = IFF_UP };
-	int fd;
-
-	if (unshare(CLONE_NEWNET) != 0 && unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0)
-		return false;
-	fd = socket(AF_INET, SOCK_DGRAM, 0);
-	ck_assert_int_eq(ioctl(fd, SIOCSIFFLAGS, &lo), 0);
-	close(fd);
-	return true;
-}
-
 static evutil_socket_t
 sniffer(void)
 {
@@ -1051,7 +1033,7 @@ watch_hello(bool lost)
 
 START_TEST(name_in_no_segment)
 {
-	if (!own_network()) {
+	if (!own_loopback()) {
 		fprintf(stderr, "relay: no network namespaces here, the wire was not looked at\n");
 		return;
 	}

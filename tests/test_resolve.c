@@ -4,6 +4,7 @@
 #include "common/address.h"
 #include "pt-server/resolve.h"
 #include "tests/dns_server.h"
+#include "tests/sockets.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 #define V4_9 "192.0.2.1 192.0.2.2 192.0.2.3 192.0.2.4 192.0.2.5 192.0.2.6 192.0.2.7 192.0.2.8 192.0.2.9"
@@ -96,6 +97,7 @@ struct outcome {
 	int calls;
 	bool last;
 	struct resolve_answer first, answer;
+	int left_then; /* how many had not ended when it did */
 	char text[2048];
 };
 
@@ -128,6 +130,7 @@ on_done(void *arg, const struct resolve_answer *answer, bool last)
 	o->answer = *answer;
 	o->last = last;
 	put_text(o);
+	o->left_then = left;
 	if (last && --left == 0)
 		event_base_loopbreak(base);
 }
@@ -254,7 +257,7 @@ START_TEST(test_cache)
 	ask(&o, "chain.example");
 	ck_assert_uint_eq(o.answer.ttl, 40);
 	ask(&o, "long.example");
-	ck_assert_uint_eq(o.answer.ttl, RESOLVE_TTL_MAX);
+	ck_assert_uint_eq(o.answer.ttl, 300);
 
 	/* What may not be kept, and what does not exist, is asked for again. */
 	dns.queries = 0;
@@ -308,22 +311,36 @@ START_TEST(test_together)
 }
 END_TEST
 
-START_TEST(test_busy)
+/* However many names do not answer, another one is asked for: the oldest ends. */
+START_TEST(test_too_many)
 {
-	struct outcome o[RESOLVE_PENDING_MAX + 2];
-	char name[32];
+	static struct dns_row silent[RESOLVE_PENDING_MAX + 2];
+	static char names[RESOLVE_PENDING_MAX][32];
+	static struct outcome o[RESOLVE_PENDING_MAX];
+	struct outcome literal, good, again;
 
 	begin(false);
 	for (size_t i = 0; i < COUNT(o); i++) {
-		snprintf(name, sizeof(name), "n%zu.example", i);
-		start(&o[i], i == COUNT(o) - 1 ? "192.0.2.3" : name);
+		snprintf(names[i], sizeof(names[i]), "n%zu.example", i);
+		silent[i] = (struct dns_row){ names[i], SAY_NOTHING, SAY_NOTHING, NULL, NULL, 0, 0, 0 };
 	}
+	silent[COUNT(o)] = (struct dns_row){ "v4.example", 0, 0, "192.0.2.4", NULL, 0, 0, 0 };
+	dns.rows = silent;
+	for (size_t i = 0; i < COUNT(o); i++) {
+		start(&o[i], names[i]);
+		event_base_loop(base, EVLOOP_NONBLOCK); /* a socket does not hold so many queries */
+	}
+	start(&literal, "192.0.2.3");
+	start(&good, "v4.example");
+	start(&again, names[5]);
 	event_base_dispatch(base);
-	for (size_t i = 0; i < RESOLVE_PENDING_MAX; i++)
+	ck_assert_str_eq(literal.text, "192.0.2.3:0 ");
+	ck_assert_str_eq(good.text, "192.0.2.4:0 ");
+	ck_assert_int_gt(o[0].left_then, o[1].left_then);
+	for (size_t i = 0; i < COUNT(o); i++) {
 		ck_assert_int_eq(o[i].answer.err, ERR_DNS_FAILED);
-	ck_assert_int_eq(o[RESOLVE_PENDING_MAX].answer.err, ERR_BUSY);
-	ck_assert_str_eq(o[COUNT(o) - 1].text, "192.0.2.3:0 ");
-	expect("v4.example", "192.0.2.4:0 "); /* not any more */
+		ck_assert(i == 0 || o[i].left_then < good.left_then);
+	}
 	finish();
 }
 END_TEST
@@ -432,6 +449,26 @@ START_TEST(test_resolv_conf)
 }
 END_TEST
 
+/* resolv.conf(5): where there is none, this machine is the nameserver. */
+START_TEST(test_no_resolv_conf)
+{
+	struct resolver_config c = { .timeout_ms = 1500, .resolv_conf = "/nowhere", .hosts = "/nowhere" };
+	struct dns_server here;
+
+	if (!own_loopback()) {
+		fprintf(stderr, "resolve: no network namespaces here, the default was not looked at\n");
+		return;
+	}
+	begin(false);
+	resolver_free(resolver);
+	dns_start_at(&here, base, rows, 53);
+	resolver = resolver_new(base, &c);
+	expect("v4.example", "192.0.2.4:0 ");
+	dns_stop(&here);
+	finish();
+}
+END_TEST
+
 /* The first nameserver is dead: the next one is asked. */
 START_TEST(test_two_servers)
 {
@@ -456,4 +493,4 @@ START_TEST(test_two_servers)
 END_TEST
 
 TEST_MAIN("resolve", test_answers, test_bad_answers, test_no_query, test_cache, test_together,
-    test_busy, test_late_family, test_cancel, test_resolv_conf, test_two_servers)
+    test_too_many, test_late_family, test_cancel, test_resolv_conf, test_no_resolv_conf, test_two_servers)
