@@ -82,7 +82,7 @@ class Target(threading.Thread):
 class Server:
     """The bridge, launched as tor would."""
 
-    def __init__(self, target, state, options=""):
+    def __init__(self, target, state, options="", descriptors=None):
         env = {k: v for k, v in os.environ.items() if k == "PATH" or "SAN_OPTIONS" in k}
         env.update(TOR_PT_MANAGED_TRANSPORT_VER="1", TOR_PT_SERVER_TRANSPORTS="sultry",
                    TOR_PT_STATE_LOCATION=state, TOR_PT_EXIT_ON_STDIN_CLOSE="1",
@@ -90,8 +90,9 @@ class Server:
                    TOR_PT_ORPORT="127.0.0.1:%d" % target.port)
         if options:
             env["TOR_PT_SERVER_TRANSPORT_OPTIONS"] = options
-        self.child = subprocess.Popen([BUILD + "/sultry-server"], env=env, stdin=subprocess.PIPE,
-                                      stdout=subprocess.PIPE)
+        limit = ["prlimit", "--nofile=%d" % descriptors] if descriptors else []
+        self.child = subprocess.Popen([*limit, BUILD + "/sultry-server"], env=env,
+                                      stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         for line in self.child.stdout:
             if line.startswith(b"SMETHOD sultry"):
                 words = line.decode().split()
@@ -437,6 +438,41 @@ def idle_and_slow_connections(server):
         s.close()
     server.idle()
     return "VmRSS %d MB with %d connections" % (rss, len(held))
+
+
+def fill(address, server):
+    """Many more strangers than there is room for, in vain."""
+    web = Web(address)
+    session = server.bridge.open(web, b"regular")
+    held = [socket.create_connection(address, DEADLINE) for _ in range(600)]
+    held += [Web(address) for _ in range(100)]
+    server.works()
+    until(lambda: session.exchange(web, poll=True, wait_ms=500) and len(session.data) >= 7, "the echo")
+    session.exchange(web, close="done")
+    for s in [*held, web]:
+        s.close()
+
+
+@test
+def strangers_fill_a_port(_):
+    """Each port, with the built-in web server behind the public one and with another."""
+    state = tempfile.mkdtemp(dir=os.environ["TMP"])
+    server = Server(TARGET, state, descriptors=1024)
+    fill(server.addr, server)
+    server.idle()
+    server.stop()
+    server = Server(TARGET, state, "sultry:fallback=127.0.0.1\\:%d;sultry:oob=127.0.0.1\\:%d" % (
+        NGINX, OOB_PORT), descriptors=1024)
+    held = [socket.create_connection(server.addr, DEADLINE) for _ in range(600)]
+    with socket.create_connection(server.addr, DEADLINE) as s:
+        s.sendall(b"\x17")
+        assert s.recv(100).startswith(b"HTTP/1.1 400 ")
+    server.addr = server.bridge.address = ("127.0.0.1", OOB_PORT)
+    fill(server.addr, server)
+    for s in held:
+        s.close()
+    server.idle()
+    server.stop()
 
 
 def open_many(server, count, confirm):

@@ -6,6 +6,7 @@ cd "$(dirname "$0")/../.."
 
 need nginx nginx-light
 need openssl openssl
+need prlimit util-linux
 [ -x "$BUILD/sultry-server" ] || fail "$BUILD/sultry-server is missing: run make first"
 
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 \
