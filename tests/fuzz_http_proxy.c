@@ -1,6 +1,7 @@
 /* HTTP proxy requests: the bytes at once and one at a time must come to the same, head and
  * body; what goes on to a target has one reading. Byte 0 picks whether a password is asked
- * for. */
+ * for. And the same bytes as an answer. */
+#include "pt-client/http_answer.h"
 #include "pt-client/http_proxy.h"
 
 #include <assert.h>
@@ -49,6 +50,23 @@ check_body(struct http_body once, struct http_body one, const uint8_t *p, size_t
 	assert((k < n) <= (once.state == BODY_END || once.state == BODY_BAD));
 }
 
+/* Nothing of an answer is lost, and the field is due at the same places, each ahead of a line. */
+static void
+check_answer(const uint8_t *p, size_t n)
+{
+	struct http_answer once = { 0 }, one = { 0 };
+	size_t next = http_answer_feed(&once, p, n);
+
+	for (size_t i = 0; i < n; i++) {
+		if (http_answer_feed(&one, p + i, 1) == 0) {
+			assert(i == next && i > 0 && p[i - 1] == '\n');
+			next += http_answer_feed(&once, p + i, n - i);
+			assert(next > i && http_answer_feed(&one, p + i, 1) == 1);
+		}
+	}
+	assert(next == n && once.state == one.state);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
@@ -60,6 +78,7 @@ LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 
 	if (n == 0)
 		return 0;
+	check_answer(p + 1, n - 1);
 	r = run(&a, user, p + 1, n - 1, n, &out_a, &taken_a);
 	assert(run(&b, user, p + 1, n - 1, 1, &out_b, &taken_b) == r);
 	assert(taken_a == taken_b && taken_a <= HTTP_PROXY_HEAD_MAX && out_a.n == out_b.n);
