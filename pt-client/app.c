@@ -141,6 +141,15 @@ admit(void *arg, const uint8_t *p, size_t n)
 	return http_body_feed(&a->body, p, n);
 }
 
+/* The target may say that the connection is kept for that. */
+static size_t
+insert_at(void *arg, const uint8_t *p, size_t n)
+{
+	struct app *a = arg;
+
+	return http_answer_feed(&a->answer_head, p, n);
+}
+
 void
 app_accept(struct app *a)
 {
@@ -155,8 +164,11 @@ app_accept(struct app *a)
 	local_start(&a->local, a->cl->base, fd, &a->s, app_moved, a);
 	a->local.ahead = a->early;
 	a->early = (struct buffer){ 0 };
-	if (a->kind == REQUEST_HTTP)
+	if (a->kind == REQUEST_HTTP) {
 		a->local.admit = admit;
+		a->local.insert.at = insert_at;
+		a->local.insert.text = HTTP_ANSWER_CLOSE;
+	}
 }
 
 /* Before the answer: only a hang-up counts; bytes stay where they are. An end behind bytes that

@@ -9,6 +9,7 @@
 #include "common/net/direct.h"
 #include "common/net/local.h"
 #include "pt-client/app.h"
+#include "pt-client/http_answer.h"
 
 #define APP_POLL_MIN_MS 5000 /* how long a poll is held; doubles while nothing comes */
 
@@ -45,6 +46,7 @@ struct app {
 	struct event *reap;
 	enum request_kind kind;
 	struct http_body body; /* of a plain HTTP request: what is still to come of it */
+	struct http_answer answer_head; /* of the answer to it */
 	char host[MSG_HOST_MAX + 1]; /* "": the bridge's own target */
 	uint16_t port;
 	char token[MSG_TOKEN_MAX + 1];

@@ -3,9 +3,10 @@
  *
  * One connection serves one request: what goes to the target asks it to close, and `body`
  * says where the request ends, so that a target that keeps the connection open is not given
- * the app's next request, which may be for another. Whatever two readers could take
- * differently (line ends, folded or padded field names, lengths, user names and spaces in
- * the target, odd ports) is refused, not repaired. */
+ * the app's next request, which may be for another. (http_answer.h is for the app, which is
+ * not to ask on.) Whatever two readers could take differently (line ends, folded or padded
+ * field names, lengths, user names and spaces in the target, odd ports) is refused, not
+ * repaired. */
 #ifndef SULTRY_PT_CLIENT_HTTP_PROXY_H
 #define SULTRY_PT_CLIENT_HTTP_PROXY_H
 

@@ -8,6 +8,7 @@
 #include "common/mem.h"
 #include "common/net/splice.h"
 #include "common/tls_hello.h"
+#include "pt-client/http_answer.h"
 #include "pt-client/split.h"
 
 #define ANSWER_MAX 16384 /* bytes of a target's answer that are held to read it */
@@ -24,6 +25,7 @@ struct relay {
 	struct splice splice; /* end 0: the app, end 1: the target */
 	enum state state;
 	struct http_body body; /* of a plain HTTP request: what is still to come of it */
+	struct http_answer answer_head; /* of what the target says to it */
 	struct split split;
 	size_t sent;          /* of its bytes */
 	unsigned segment;     /* the one being sent */
@@ -341,6 +343,14 @@ admit(void *arg, const uint8_t *p, size_t n)
 	return http_body_feed(&r->body, p, n);
 }
 
+static size_t
+insert_at(void *arg, const uint8_t *p, size_t n)
+{
+	struct relay *r = arg;
+
+	return http_answer_feed(&r->answer_head, p, n);
+}
+
 static const struct splice_config tunnel = {
 	.held_max = SPLIT_HELLO_MAX,
 	.look = on_look,
@@ -348,6 +358,8 @@ static const struct splice_config tunnel = {
 }, one_request = {
 	.held_max = SPLIT_HELLO_MAX,
 	.admit = admit,
+	.insert_at = insert_at,
+	.insert_text = HTTP_ANSWER_CLOSE,
 	.look = on_look,
 	.over = on_over,
 };

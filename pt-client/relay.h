@@ -30,10 +30,11 @@ struct relay_report {
 };
 
 /* Takes both sockets, req's and the target's, connected and non-blocking; the app has had its
- * reply. A plain HTTP request is passed on alone: what the app says behind it resets both.
+ * reply. A plain HTTP request is passed on alone: what the app says behind it resets both,
+ * and the answer says that the connection closes (see pt-client/http_answer.h).
  * split: see pt-client/split.h; so is the second ClientHello, if the target asks for one.
- * answer_ms: 0, or an app that does not speak TLS, waits for ever. done is called once, from the loop, with the
- * sockets closed; the callee calls relay_free then or later. */
+ * answer_ms: 0, or an app that does not speak TLS, waits for ever. done is called once, from
+ * the loop, with the sockets closed; the callee calls relay_free then or later. */
 struct relay *relay_new(struct event_base *base, const struct request *req,
     evutil_socket_t target, bool split, unsigned answer_ms,
     void (*done)(void *arg, const struct relay_report *report), void *arg);

@@ -141,4 +141,25 @@ START_TEST(one_request)
 }
 END_TEST
 
-TEST_MAIN("app", long_request_over_budget, early_goes_at_once, one_request)
+/* And the app is told so by the answer. */
+START_TEST(told_to_close)
+{
+	static const char answer[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+	static const char want[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
+	uint8_t got[sizeof(want)];
+	struct app *a;
+
+	start(STREAM_CREDIT_MAX);
+	bridge_authentic(bridge, local_now());
+	a = request(100, 0);
+	ck_assert_int_eq(session_receive(&a->s, 0, (const uint8_t *)answer, strlen(answer)),
+	    STREAM_OK);
+	app_pump(a);
+	read_exactly(cl.base, far, got, strlen(want));
+	ck_assert_mem_eq(got, want, strlen(want));
+	ck_assert(is_silent(cl.base, far));
+	stop();
+}
+END_TEST
+
+TEST_MAIN("app", long_request_over_budget, early_goes_at_once, one_request, told_to_close)

@@ -405,6 +405,79 @@ START_TEST(admits_so_much)
 }
 END_TEST
 
+#define EVERY 70001 /* bytes of the session between two texts */
+
+static char text[30001];
+static size_t asked, due;
+
+static size_t
+insert_at(void *arg, const uint8_t *p, size_t n)
+{
+	size_t k = due - asked;
+
+	ck_assert_ptr_eq(arg, &moves);
+	check_pattern(p, asked, n);
+	if (n <= k) {
+		asked += n;
+		return n;
+	}
+	asked = due;
+	due += EVERY;
+	return k;
+}
+
+/* Byte number i of what the socket has to get. */
+static uint8_t
+with_texts(size_t i)
+{
+	size_t part = EVERY + strlen(text), k = i % part;
+
+	return k < EVERY ? pattern(i / part * EVERY + k) : (uint8_t)text[k - EVERY];
+}
+
+/* What is inserted is whole and in its place, however little of it goes at once, and counts for
+ * none of the session's bytes. */
+START_TEST(inserts)
+{
+	for (size_t i = 0; i < sizeof(text) - 1; i++)
+		text[i] = (char)('a' + i % 23);
+	for (int limited = 0; limited < 2; limited++) {
+		size_t total = 4 * EVERY + 1000, all = total + 4 * strlen(text), sent = 0, got = 0;
+		uint64_t end = clock_ms() + DEADLINE_MS;
+		bool parted = false;
+
+		start();
+		setsockopt(l.fd, SOL_SOCKET, SO_SNDBUF, &(int){ 1 }, sizeof(int));
+		setsockopt(far, SOL_SOCKET, SO_RCVBUF, &(int){ 1 }, sizeof(int));
+		l.insert.at = insert_at;
+		l.insert.text = text;
+		asked = 0;
+		due = EVERY;
+		while (got < all) {
+			uint8_t buf[4096];
+			ssize_t n;
+
+			l.allowance = limited ? 999 : SIZE_MAX;
+			sent += deliver(total - sent < 5000 ? total - sent : 5000);
+			local_flush(&l);
+			parted |= l.insert.left > 0 && l.insert.left < strlen(text);
+			n = recv(far, buf, sizeof(buf), 0);
+			for (ssize_t i = 0; i < n; i++, got++)
+				if (buf[i] != with_texts(got))
+					ck_abort_msg("byte %zu is wrong", got);
+			event_base_loop(base, EVLOOP_NONBLOCK);
+			ck_assert(clock_ms() < end);
+		}
+		ck_assert(parted);
+		ck_assert_uint_eq(ses.rx.taken, total);
+		ck_assert_int_eq(stream_rx_fin(&ses.rx, total), STREAM_OK);
+		local_flush(&l);
+		ck_assert_int_eq(read_end(base, far), 0);
+		stop();
+	}
+}
+END_TEST
+
 /* What was said before goes first, as there is room. */
 START_TEST(said_before)
 {
@@ -442,4 +515,4 @@ END_TEST
 TEST_MAIN("local", reading_stops_with_the_credit, slow_reader, half_close_by_the_peer,
     half_close_by_the_session, reset_by_the_peer, reset_while_nothing_moves, an_end_waits_for_room,
     reset_by_the_session_costs_nothing, reset_for_what_was_sent, close_by_the_session,
-    close_behind_a_slow_reader, reads_nothing_after_close, admits_so_much, said_before)
+    close_behind_a_slow_reader, reads_nothing_after_close, admits_so_much, inserts, said_before)

@@ -79,8 +79,9 @@ say(evutil_socket_t fd, const char *text)
 static void
 hear(evutil_socket_t fd, const char *text)
 {
-	uint8_t got[100];
+	uint8_t got[200];
 
+	ck_assert_uint_le(strlen(text), sizeof(got));
 	read_exactly(base, fd, got, strlen(text));
 	ck_assert_mem_eq(got, text, strlen(text));
 }
@@ -319,6 +320,41 @@ START_TEST(http_body_whole)
 	hear(app, "answer");
 	ck_assert_int_eq(read_end(base, app), 0);
 	check_end(RELAY_DONE, strlen(HEAD) + sizeof(data), 6, true, false);
+	stop();
+}
+END_TEST
+
+/* An app is told that a target's connection is not for its next request, whatever the target
+ * says; also if what it says comes in one piece, or in many. */
+START_TEST(http_says_close)
+{
+	static const char answer[] = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n"
+	    "Connection: keep-alive\r\nContent-Length: 2\r\n\r\nok";
+	static const char got[] = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n"
+	    "Connection: keep-alive\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
+	    "HTTP/1.1 200 OK\r\n\r\n";
+
+	for (int i = 0; i < 4; i++) {
+		start_http(i % 2 == 1, 0);
+		if (i / 2 == 0)
+			say(target, answer);
+		for (const char *c = answer; *c != '\0' && i / 2 == 1; c++) {
+			send_all(base, target, (const uint8_t *)c, 1);
+			turn(base);
+		}
+		say(target, "HTTP/1.1 200 OK\r\n\r\n");
+		shutdown(target, SHUT_WR);
+		hear(app, got);
+		ck_assert_int_eq(read_end(base, app), 0);
+		shutdown(app, SHUT_WR);
+		check_end(RELAY_DONE, strlen(HEAD), strlen(answer) + 19, true, false);
+		stop();
+	}
+	/* Not in a tunnel. */
+	start(false, NULL, 0, 0, 0);
+	say(target, answer);
+	hear(app, answer);
+	ck_assert(is_silent(base, app));
 	stop();
 }
 END_TEST
@@ -1044,7 +1080,7 @@ END_TEST
 
 TEST_MAIN("relay", both_ways_and_half_closed, resets_are_mirrored, last_words_before_a_reset,
     backpressure, megabytes_each_way, http_one_request, http_without_an_answer, http_body_whole,
-    real_handshake, not_tls, hello_broken_off, hello_answered_badly, second_hello_at_every_split,
+    http_says_close,     real_handshake, not_tls, hello_broken_off, hello_answered_badly, second_hello_at_every_split,
     second_hello_of_real_stacks, retry_broken_off, no_second_hello, early_data_waits_for_room,
     silence, no_silence, no_silence_before_the_hello_is_whole, freed_at_any_time,
     name_in_no_segment)

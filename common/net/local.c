@@ -6,6 +6,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -150,6 +151,38 @@ may_have_spoken(const struct local *l, int err)
 	return !l->read_done && (err == EPIPE || err == ECONNRESET);
 }
 
+/* What the socket gets next: the session's bytes, or text that is due between two of them. */
+static size_t
+peek(struct local *l, const uint8_t **p)
+{
+	size_t n = session_peek(l->s, p), len;
+
+	if (n == 0 || l->insert.at == NULL)
+		return n;
+	len = strlen(l->insert.text);
+	if (l->insert.ahead == 0 && l->insert.left == 0) {
+		l->insert.ahead = l->insert.at(l->arg, *p, n);
+		l->insert.left = l->insert.ahead < n ? len : 0;
+	}
+	if (l->insert.ahead > 0)
+		return l->insert.ahead;
+	*p = (const uint8_t *)l->insert.text + len - l->insert.left;
+	return l->insert.left;
+}
+
+/* n bytes of that went. */
+static void
+take(struct local *l, size_t n)
+{
+	count(l, n);
+	if (l->insert.ahead == 0 && l->insert.left > 0) {
+		l->insert.left -= n;
+		return;
+	}
+	l->insert.ahead -= l->insert.ahead > 0 ? n : 0;
+	session_take(l->s, n, local_now(), l->rtt_ms);
+}
+
 /* Returns false if the socket is full, or the allowance used up. */
 static bool
 write_all(struct local *l)
@@ -157,7 +190,7 @@ write_all(struct local *l)
 	const uint8_t *p;
 	size_t n;
 
-	while ((n = session_peek(l->s, &p)) > 0) {
+	while ((n = peek(l, &p)) > 0) {
 		ssize_t w;
 
 		n = allowed(l, n);
@@ -174,8 +207,7 @@ write_all(struct local *l)
 			l->deaf = true;
 			continue;
 		}
-		session_take(l->s, (size_t)w, local_now(), l->rtt_ms);
-		count(l, (size_t)w);
+		take(l, (size_t)w);
 	}
 	return true;
 }

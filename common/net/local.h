@@ -27,6 +27,13 @@ struct local {
 	/* NULL, or how many of the n bytes that the socket says next the session is to have; if
 	 * not all, that ends it like a reset. Set in the same way. */
 	size_t (*admit)(void *arg, const uint8_t *p, size_t n);
+	/* at: NULL, or how many of the n bytes that the socket gets next go ahead of `text`; if
+	 * all, it is not due. Asked again for those behind. Both are set in the same way. */
+	struct {
+		size_t (*at)(void *arg, const uint8_t *p, size_t n);
+		const char *text; /* borrowed */
+		size_t ahead, left; /* what is still to go: bytes before it, and of it */
+	} insert;
 	uint64_t moved_bytes, looked_at;
 	void (*moved)(void *arg);
 	void *arg;

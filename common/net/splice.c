@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #define QUEUE_MAX (128 * 1024) /* bytes waiting for a slow end */
@@ -40,6 +41,25 @@ admitted(struct splice *s, const struct splice_end *e, struct evbuffer *in)
 	return k;
 }
 
+/* Passes on n bytes that e has said, and the text that is due between two of them. */
+static void
+pass(struct splice *s, const struct splice_end *e, struct evbuffer *in, size_t n)
+{
+	const struct splice_config *cfg = s->cfg;
+	struct evbuffer *out = bufferevent_get_output(other(s, e)->bev);
+
+	while (n > 0 && e == &s->end[1] && cfg->insert_at != NULL) {
+		size_t k = cfg->insert_at(s->arg, evbuffer_pullup(in, -1), n);
+
+		if (k == n)
+			break;
+		evbuffer_remove_buffer(in, out, k);
+		n -= k;
+		evbuffer_add(out, cfg->insert_text, strlen(cfg->insert_text));
+	}
+	evbuffer_remove_buffer(in, out, n);
+}
+
 /* Passes on what e has said, and its end of stream once all of that is written. settle() has
  * to follow. */
 static void
@@ -52,7 +72,7 @@ forward(struct splice *s, struct splice_end *e)
 	if (n > 0 && e->passed == 0)
 		evbuffer_copyout(in, &e->first, 1);
 	e->passed += n;
-	evbuffer_remove_buffer(in, bufferevent_get_output(to->bev), n);
+	pass(s, e, in, n);
 	if (unwritten(to) > QUEUE_MAX)
 		bufferevent_disable(e->bev, EV_READ);
 	else if (e->eof && unwritten(to) == 0 && (s->connected || to == &s->end[0]))

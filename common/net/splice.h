@@ -18,6 +18,10 @@ struct splice_config {
 	/* NULL, or how many of the n bytes that end 0 says next may pass; if not all, that ends it
 	 * like a reset of end 0. */
 	size_t (*admit)(void *arg, const uint8_t *p, size_t n);
+	/* NULL, or how many of the n bytes that end 1 says next go ahead of insert_text; if all, it
+	 * is not due. Asked again for those behind. */
+	size_t (*insert_at)(void *arg, const uint8_t *p, size_t n);
+	const char *insert_text;
 	/* An end that is not open has said something or ended. If one has ended, this has to open
 	 * the splice sooner or later, or to end it. */
 	void (*look)(void *arg);

@@ -66,6 +66,9 @@ def plain_http(t):
     concealed(t, c, 10_000)
 
 
+MINE = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\nmine"
+
+
 @test("proxy", "plain HTTP: a target that keeps the connection gets no other target's request")
 def one_request(t):
     net = internet(t)
@@ -103,19 +106,69 @@ def one_request(t):
             assert said == b"mine", said
             with open(got, "rb") as f:
                 assert digest(f.read()) == net.files["f3"], (strategy, line)
-            # It did try to use the connection again.
+            # It did not try to use the connection again: it was told.
             with open(log, "rb") as f:
-                assert re.search(rb"(?i)re-?using existing", f.read()), (strategy, line)
+                trace = f.read()
+            assert b"< Content-Length: 4\r\n< Connection: close\r\n< \r\n" in trace, trace
+            assert re.search(rb"(?i)(closing|shutting down) connection", trace), trace
+            assert not re.search(rb"(?i)re-?using existing|left intact", trace), trace
             until(lambda n=n: len(ended) > n, "the first target hears an end")
             assert len(heard) == len(ended) == n + 1, heard
             assert heard[n].startswith(line) and b"secret" not in heard[n], heard[n][-500:]
             assert whole.search(heard[n]) and b"/f3" not in heard[n], heard[n][-500:]
+        # Whoever tries all the same is not heard.
+        n = len(ended)
+        s = connect(c.http)
+        s.sendall(f"GET {first} HTTP/1.1\r\n\r\n".encode())
+        assert exactly(s, len(MINE)) == MINE
+        s.sendall(f"GET http://{SITE}/f3 HTTP/1.1\r\nCookie: secret\r\n\r\n".encode())
+        until(lambda n=n: len(ended) > n, "the first target hears an end")
+        assert len(heard) == n + 1 and whole.search(heard[n]), heard[n:]
+        assert b"secret" not in heard[n], heard[n]
         # Both at once.
         n = len(heard)
         s = connect(c.http)
         s.sendall(f"GET {first} HTTP/1.1\r\n\r\nGET http://{SITE}/f3 HTTP/1.1\r\n\r\n".encode())
         assert to_end(s).startswith(b"HTTP/1.1 403 ")
         assert len(heard) == n, heard[n:]
+
+
+@test("proxy", "plain HTTP: the app is told to close, once, whatever the target's answer is like")
+def told_to_close(t):
+    close = b"Connection: close\r\n"
+    keep = b"HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nKeep-Alive: timeout=9\r\nContent-Length: "
+    # What the target says: ahead of where the app has to be told, and behind.
+    body = os.urandom(1_000_000)
+    answers = {
+        "keep": (keep + b"1000000\r\n", b"\r\n" + body),
+        "more": (keep + b"2\r\n", b"\r\nokHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"),
+        "interim": (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n" +
+                    keep + b"2\r\n", b"\r\nok"),
+        "lf": (b"HTTP/1.1 200 OK\nContent-Length: 2\n", b"\nok"),
+        "none": (b"HTTP/1.1 204 No Content\r\nA: b\r\n", b"\r\n"),
+    }
+
+    def serve(s, peer):
+        del peer
+        asked = b""
+        while b"\r\n\r\n" not in asked:
+            asked += s.recv(65536)
+        head, rest = answers[re.match(rb"GET /(\w+) ", asked)[1].decode()]
+        s.sendall(head + rest)
+        assert s.recv(1) == b"", "the app has said more"
+    with internet(t).lan.inside():
+        target = Listener(t, serve, SITE, 8081)
+    r = relay(t, **PORTS)
+    for strategy in ("conceal", "direct"):
+        c = client(t, r, config={"default": strategy})
+        for name, (head, rest) in answers.items():
+            s = connect(c.http)
+            s.sendall(f"GET http://{HOST}:8081/{name} HTTP/1.1\r\n\r\n".encode())
+            want = head + close + rest
+            assert exactly(s, len(want)) == want, (strategy, name)
+            s.shutdown(socket.SHUT_WR)
+            assert to_end(s) == b"", (strategy, name)
+    assert not target.error, target.error
 
 
 @test("proxy", "plain HTTP through a client that is cold: the app's half-close drops nothing")
