@@ -274,6 +274,12 @@ charge(struct conn *c)
 	c->charged = c->local.moved_bytes;
 	if (c->local.fd < 0)
 		return;
+	if (user_spent(c->user.user, now)) {
+		/* For the rest of the day: the client had better hear it. */
+		session_close(&c->s, CLOSE_ERROR);
+		local_end(&c->local, true);
+		return;
+	}
 	c->local.allowance = user_allowance(c->user.user, now, &wait_ms);
 	if (c->local.allowance == 0 && !event_pending(c->allow, EV_TIMEOUT, NULL))
 		event_add(c->allow, &(struct timeval){ .tv_sec = (time_t)(wait_ms / 1000),

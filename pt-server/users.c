@@ -345,6 +345,12 @@ user_session_stop(struct user_session *s)
 	}
 }
 
+bool
+user_spent(struct user *user, uint64_t now_ms)
+{
+	return day_left(user, now_ms) == 0;
+}
+
 size_t
 user_allowance(struct user *user, uint64_t now_ms, uint64_t *wait_ms)
 {

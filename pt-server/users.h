@@ -65,6 +65,8 @@ bool user_session_start(struct user *user, struct user_session *s, void *owner, 
 /* Idempotent. */
 void user_session_stop(struct user_session *s);
 
+/* The day's bytes are used up. */
+bool user_spent(struct user *user, uint64_t now_ms);
 /* How many bytes of the user's may move now: SIZE_MAX without limits. If 0, *wait_ms is when
  * to ask again (up to a day). Several sessions share what is there: each asks before it
  * moves bytes, and says how many it moved. */

@@ -1080,7 +1080,7 @@ END_TEST
 
 TEST_MAIN("relay", both_ways_and_half_closed, resets_are_mirrored, last_words_before_a_reset,
     backpressure, megabytes_each_way, http_one_request, http_without_an_answer, http_body_whole,
-    http_says_close,     real_handshake, not_tls, hello_broken_off, hello_answered_badly, second_hello_at_every_split,
-    second_hello_of_real_stacks, retry_broken_off, no_second_hello, early_data_waits_for_room,
-    silence, no_silence, no_silence_before_the_hello_is_whole, freed_at_any_time,
-    name_in_no_segment)
+    http_says_close, real_handshake, not_tls, hello_broken_off, hello_answered_badly,
+    second_hello_at_every_split, second_hello_of_real_stacks, retry_broken_off, no_second_hello,
+    early_data_waits_for_room, silence, no_silence, no_silence_before_the_hello_is_whole,
+    freed_at_any_time, name_in_no_segment)

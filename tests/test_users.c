@@ -235,11 +235,13 @@ START_TEST(test_day)
 	user_session_stop(&s);
 	user_bytes(user, 5, start + 9); /* more than was allowed */
 	ck_assert_uint_eq(user_allowance(user, start + 10, &wait), 0);
+	ck_assert(user_spent(user, start + 10));
 	ck_assert_uint_eq(wait, DAY - 3);
 	ck_assert(!user_session_start(user, &s, NULL, start + 10));
 	ck_assert_uint_eq(user_allowance(user, start + 6 + DAY, &wait), 0);
 	ck_assert_uint_eq(wait, 1);
 	ck_assert_uint_eq(user_allowance(user, start + 7 + DAY, &wait), 1000);
+	ck_assert(!user_spent(user, start + 7 + DAY));
 	ck_assert(user_session_start(user, &s, NULL, start + 7 + DAY));
 	user_session_stop(&s);
 	ck_assert_uint_eq(user_total(user), 1004);
