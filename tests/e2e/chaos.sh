@@ -8,7 +8,7 @@ cd "$(dirname "$0")/../.."
 . tests/e2e/lib.sh
 
 SOAK_SECONDS=${SOAK_SECONDS:-30}
-JOBS=${JOBS:-$(awk '/^MemAvailable/ { n = int($2 / 150000); print n < 4 ? 4 : n > 24 ? 24 : n }' \
+JOBS=${JOBS:-$(awk '/^MemAvailable/ { n = int($2 / 150000); print (n < 4 ? 4 : n > 24 ? 24 : n) }' \
 	/proc/meminfo)}
 export TMPDIR=$TMP BUILD
 
