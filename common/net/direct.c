@@ -261,13 +261,13 @@ check_alive(struct direct *d, uint64_t now)
 			die(d, DIRECT_SILENT);
 		return moved + patience - now < LOOK_MS ? moved + patience - now : LOOK_MS;
 	}
-	if (d->s->direct.close_sent)
-		return PING_MS; /* nothing may be sent behind it; the owner waits for the end */
 	if (d->s->role == SESSION_SERVER) {
 		if (now - d->heard_ms >= DEAF_MS)
 			die(d, DIRECT_SILENT);
 		return d->heard_ms + DEAF_MS - now;
 	}
+	if (d->s->direct.close_sent)
+		return PING_MS; /* nothing may be sent behind it; the owner waits for the end */
 	if (d->ping_ms != 0 && d->heard_ms < d->ping_ms) {
 		if (now - d->ping_ms >= patience)
 			die(d, DIRECT_SILENT);
