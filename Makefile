@@ -156,7 +156,7 @@ asan: deps
 
 # Each parser under libFuzzer, for so many seconds.
 FUZZ_SECONDS ?= 20
-fuzz: DEPS += clang
+fuzz: DEPS += clang libclang-rt-dev
 fuzz: deps
 	+@$(MAKE) --no-print-directory BUILD=build/fuzz CC=clang CFLAGS="-O1 -g" \
 		SANITIZE="-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all" fuzz-all
