@@ -171,6 +171,10 @@ direct_flush(struct direct *d)
 	}
 	if (d->dead)
 		return;
+	if (d->s->direct.close_sent && d->closed_ms == 0) {
+		d->closed_ms = now;
+		watch_again(d, STALL_MS);
+	}
 	if (session_ack_waits(d->s) && !event_pending(d->ack, EV_TIMEOUT, NULL))
 		event_add(d->ack, &(struct timeval){ .tv_usec = ACK_DELAY_MS * 1000 });
 	note_progress(d, now);
@@ -266,8 +270,12 @@ check_alive(struct direct *d, uint64_t now)
 			die(d, DIRECT_SILENT);
 		return d->heard_ms + DEAF_MS - now;
 	}
-	if (d->s->direct.close_sent)
-		return PING_MS; /* nothing may be sent behind it; the owner waits for the end */
+	if (d->closed_ms != 0) {
+		/* Nothing may be sent behind CLOSE; where it is not answered, there is OOB. */
+		if (now - d->closed_ms >= patience)
+			die(d, DIRECT_SILENT);
+		return d->closed_ms + patience - now;
+	}
 	if (d->ping_ms != 0 && d->heard_ms < d->ping_ms) {
 		if (now - d->ping_ms >= patience)
 			die(d, DIRECT_SILENT);

@@ -31,6 +31,7 @@ struct direct {
 	unsigned rtt_ms;     /* the kernel's smoothed round trip, now and then */
 	/* Liveness, in ms of local_now(). */
 	uint64_t heard_ms;   /* a record came */
+	uint64_t closed_ms;  /* CLOSE was sent; 0: not yet */
 	uint64_t data_ms;    /* a stream moved, either way */
 	uint64_t acked_ms;   /* `base` or, up to `due`, kernel_acked moved, or nothing had to */
 	uint64_t ping_ms;    /* the last PING; 0: none since data moved */
