@@ -261,6 +261,14 @@ end(struct conn *c)
 	sessions_touch(c->srv->sessions, &c->entry, AGE_OVER, local_now());
 }
 
+/* The session cannot go on: an error for the client, a reset for the target. */
+static void
+break_off(struct conn *c)
+{
+	session_close(&c->s, CLOSE_ERROR);
+	local_end(&c->local, true);
+}
+
 /* Charges the user for what moved, and lets as much move as it may. */
 static void
 charge(struct conn *c)
@@ -276,8 +284,7 @@ charge(struct conn *c)
 		return;
 	if (user_spent(c->user.user, now)) {
 		/* For the rest of the day: the client had better hear it. */
-		session_close(&c->s, CLOSE_ERROR);
-		local_end(&c->local, true);
+		break_off(c);
 		return;
 	}
 	c->local.allowance = user_allowance(c->user.user, now, &wait_ms);
@@ -406,8 +413,7 @@ conn_revoke(struct conn *c)
 			refuse_open(c, ERR_UNAUTHORIZED, "the user is gone");
 		return;
 	}
-	session_close(&c->s, CLOSE_ERROR);
-	local_end(&c->local, true);
+	break_off(c);
 	pump(c);
 }
 
@@ -454,8 +460,7 @@ conn_exchange(struct conn *c, struct https_request *req, uint64_t n, const struc
 	if (r == EXCHANGE_BAD) {
 		/* Authentic nonsense: the session cannot be trusted any more. */
 		log_warning("a client broke the protocol on the OOB channel");
-		session_close(&c->s, CLOSE_ERROR);
-		local_end(&c->local, true);
+		break_off(c);
 	}
 	if (drop)
 		drop_direct(c);

@@ -222,14 +222,15 @@ look_in(struct local *l, unsigned ms)
 static bool
 reset_would_cost(struct local *l)
 {
+	uint64_t now = local_now();
 	int queued = 0;
 
 	if (l->deaf || ioctl(l->fd, SIOCOUTQ, &queued) != 0 || queued == 0)
 		return false;
 	if (queued != l->queued)
-		l->stuck_ms = local_now();
+		l->stuck_ms = now;
 	l->queued = queued;
-	return local_now() - l->stuck_ms < STUCK_MS;
+	return now - l->stuck_ms < STUCK_MS;
 }
 
 /* Waits for what may come next. While neither is of use no event tells of a reset. */
@@ -291,11 +292,12 @@ is_gone(struct local *l)
 {
 	struct pollfd p = { .fd = l->fd };
 	bool reset = poll(&p, 1, 0) > 0 && (p.revents & POLLERR) != 0;
+	uint64_t now = local_now();
 
 	if (!reset || l->moved_bytes != l->looked_at)
-		l->stuck_ms = local_now();
+		l->stuck_ms = now;
 	l->looked_at = l->moved_bytes;
-	return reset && local_now() - l->stuck_ms >= STUCK_MS;
+	return reset && now - l->stuck_ms >= STUCK_MS;
 }
 
 static void
