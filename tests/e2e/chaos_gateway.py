@@ -18,8 +18,8 @@ FAULTS = {
     "request swallowed": 2, "reply swallowed": 2,
 }
 SLOW = {"request swallowed", "reply swallowed"}
-# No authentic answer comes of these. Of an open, only so many: the client has to give up
-# at some point, so that the app can try another bridge.
+# No authentic answer comes of these. Of an open, only so many, or one slow one: the client
+# gives up after 10 s, so that the app can try another bridge.
 HARMFUL = SLOW | {"request lost", "reply lost", "404", "502", "302", "404 after", "502 after",
                   "garbage", "empty", "old reply", "half a reply", "504"}
 OPEN_HARMS = 2
@@ -35,11 +35,13 @@ class Gone(Exception):
 
 
 class Gateway:
-    def __init__(self, seed, upstream, cert, faults=True, slow=2):
+    """harms: how often each request was harmed, by all gateways of a test together."""
+
+    def __init__(self, seed, upstream, cert, harms, faults=True, slow=2):
         self.seed, self.upstream, self.faults, self.slow = seed, upstream, faults, slow
         self.count, self.stopped = 0, False
         self.dark = None  # "lost" or "swallowed": what becomes of all requests
-        self.harms = collections.Counter()
+        self.harms = harms
         self.slowed = set()
         self.opening = set()
         self.idle, self.old = [], collections.deque(maxlen=20)
@@ -147,16 +149,19 @@ class Gateway:
                 self.old.append(head + body)
             return head + body
 
+    @staticmethod
+    def is_open(first):
+        return first.startswith("POST") and first.split(" ")[1].count("/") == 1
+
     def choose(self, first, body, rnd):
-        post = first.startswith("POST")
-        opens = post and first.split(" ")[1].count("/") == 1
+        opens = self.is_open(first)
         kinds = dict(FAULTS)
-        if not post or not self.faults:
+        if not first.startswith("POST") or not self.faults:
             return "none", opens
         harms = self.harms[body] if opens else 0
         for kind in FAULTS:
-            if (kind in SLOW and (self.slow <= 0 or body in self.slowed)) or \
-                    (opens and kind in HARMFUL and harms >= OPEN_HARMS) or \
+            if (kind in SLOW and (self.slow <= 0 or body in self.slowed or harms > 0)) or \
+                    (kind in HARMFUL and harms >= OPEN_HARMS) or \
                     (kind == "old reply" and not self.old):
                 kinds[kind] = 0
         kind = rnd.choices(list(kinds), list(kinds.values()))[0]
@@ -173,8 +178,9 @@ class Gateway:
         self.count += 1
         if self.dark:
             self.stats["dark: " + self.dark] += 1
-            if self.dark == "lost":
+            if self.dark == "lost" or (self.is_open(first) and self.harms[body] > 0):
                 raise Gone
+            self.harms[body] += OPEN_HARMS
             await self.swallow()
         rnd = random.Random("%s/%d" % (self.seed, number))
         kind, opens = self.choose(first, body, rnd)

@@ -44,6 +44,7 @@ class Scene:
         self.cert, self.pin = make_certificate(folder)
         self.pair = Pair(folder)
         self.hops, self.gateways, self.plans = [], [], []
+        self.harms = collections.Counter()
         self.target = None
 
     async def start(self, options="", banner=False):
@@ -59,7 +60,7 @@ class Scene:
         return hop
 
     async def gateway(self, name, **how):
-        gateway = Gateway(name, self.pair.public, self.cert, **how)
+        gateway = Gateway(name, self.pair.public, self.cert, self.harms, **how)
         await gateway.start()
         self.gateways.append(gateway)
         return gateway
