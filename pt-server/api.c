@@ -223,13 +223,14 @@ exchange(struct conn *c, struct https_request *req, const char *body, size_t len
 
 	if (!envelope_unbox(true, c->keys.up, body, len, &n, &plain)) {
 		https_reply_unknown(req);
-		return;
+		goto out;
 	}
 	https_request_known(req);
 	if (!msg_decode_request(&m, buffer_data(&plain), plain.n, true))
 		conn_bad_exchange(c, req);
 	else
 		conn_exchange(c, req, n, &m);
+out:
 	buffer_clear(&plain);
 }
 
