@@ -10,7 +10,8 @@ import sys
 from alone_kit import (E2E, HOST, OWN, SITE, SITE6, TOP, Daemon, Lan, Wire, certificate, client,
                        command, concealed, curl, digest, free_port, http, internet, line_by_hop,
                        pin, read_wire, relay, resolve, resolve_by, socks5, start_hop, write)
-from pt_kit import (DEADLINE, PROGRAMS, connect, exactly, read_reply, request, test, to_end, until)
+from pt_kit import (BUILD, DEADLINE, PROGRAMS, connect, exactly, read_reply, request, test,
+                    to_end, until)
 from pt_peers import Listener, swallow
 
 PORTS = {"allow": [{}, {"ports": ["1-65535"], "hosts": [HOST]}]}
@@ -288,7 +289,7 @@ def speaks_first(t):
 @test("proxy", "git: clone from a git daemon by SOCKS5 and by CONNECT, and over https")
 def git(t):
     net = internet(t)
-    env = {"PATH": os.environ["PATH"], "HOME": t.dir, "GIT_CONFIG_NOSYSTEM": "1",
+    env = {"PATH": os.environ["PATH"], "HOME": t.dir, "BUILD": BUILD, "GIT_CONFIG_NOSYSTEM": "1",
            "GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@example.invalid",
            "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@example.invalid"}
     work, repo = os.path.join(t.dir, "work"), os.path.join(TOP, "www", "repo.git")
