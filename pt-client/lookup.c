@@ -190,12 +190,14 @@ on_reply(void *arg, const struct oob_reply *reply)
 		bridge_authentic(l->b, now);
 		bridge_channel_result(l->b, l->channel, true, now);
 		take_reply(l, &m);
-	} else if (++l->tries < TRIES) {
-		bridge_channel_result(l->b, l->channel, false, now);
-		event_add(l->timer, &(struct timeval){ .tv_usec = PAUSE_MS * 1000 });
 	} else {
-		bridge_why(why, reply);
-		fail(l, ERR_DNS_FAILED, why);
+		bridge_channel_result(l->b, l->channel, false, now);
+		if (++l->tries < TRIES) {
+			event_add(l->timer, &(struct timeval){ .tv_usec = PAUSE_MS * 1000 });
+		} else {
+			bridge_why(why, reply);
+			fail(l, ERR_DNS_FAILED, why);
+		}
 	}
 	mem_wipe(&keys, sizeof(keys));
 	noise_clear(&noise);
