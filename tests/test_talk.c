@@ -159,6 +159,60 @@ START_TEST(run_byte_by_byte)
 }
 END_TEST
 
+/* In place of libc's, for what no socket can be made to do when we want it: it takes no more than
+ * so many bytes at a time, and a signal comes before each. */
+static size_t send_at_most = SIZE_MAX;
+static bool send_interrupted;
+
+ssize_t
+send(int fd, const void *p, size_t n, int flags)
+{
+	static bool again;
+
+	again = !again;
+	if (send_interrupted && again) {
+		errno = EINTR;
+		return -1;
+	}
+	return sendto(fd, p, n < send_at_most ? n : send_at_most, flags, NULL, 0);
+}
+
+START_TEST(run_when_the_socket_takes_a_part)
+{
+	uint8_t bytes[SAID + 7], answer[50 * LAST];
+	size_t n = said(bytes);
+	struct talk t;
+	short wait;
+	int fd[2], err;
+
+	send_interrupted = true;
+	for (send_at_most = 1; send_at_most <= 51; send_at_most++) {
+		enum talk_result result;
+		size_t got = 0;
+		ssize_t r;
+
+		pair(fd);
+		begin(&t, 50);
+		ck_assert_int_eq(write(fd[1], bytes, n), (ssize_t)n);
+		/* At one byte a time, it has too much to do for one turn. */
+		do {
+			result = talk_run(&t, fd[0], &wait, &err);
+			ck_assert_int_eq(err, 0);
+			r = recv(fd[1], answer + got, sizeof(answer) - got, MSG_DONTWAIT);
+			ck_assert_int_gt(r, 0); /* or it would stand still */
+			got += (size_t)r;
+		} while (result == TALK_MORE);
+		ck_assert_int_eq(result, TALK_OK);
+		ck_assert_uint_eq(got, 50 * (LAST - 1));
+		for (size_t i = 0; i < 50 * (LAST - 1); i++)
+			ck_assert_uint_eq(answer[i], i / 50 + 1);
+		talk_clear(&t);
+		close(fd[0]);
+		close(fd[1]);
+	}
+}
+END_TEST
+
 /* The peer reads nothing for a while: it waits for the socket to take more. */
 START_TEST(run_when_the_socket_is_full)
 {
@@ -276,5 +330,5 @@ START_TEST(run_gives_the_loop_a_turn)
 END_TEST
 
 TEST_MAIN("talk", fed_in_two_parts, a_step_refuses, clearing_wipes, run_byte_by_byte,
-	  run_when_the_socket_is_full, run_with_a_peer_that_hangs_up, run_with_a_step_that_refuses,
-	  run_gives_the_loop_a_turn)
+	  run_when_the_socket_takes_a_part, run_when_the_socket_is_full, run_with_a_peer_that_hangs_up,
+	  run_with_a_step_that_refuses, run_gives_the_loop_a_turn)
