@@ -121,9 +121,6 @@ on_written(struct bufferevent *bev, void *arg)
 	struct splice *s = arg;
 	struct splice_end *e = end_of(s, bev), *from = other(s, e);
 
-	/* The first time is when the connection stands. */
-	if (e == &s->end[1])
-		s->connected = true;
 	if (s->broken && unwritten(e) == 0) {
 		s->cfg->over(s->arg, true);
 		return;
@@ -159,6 +156,14 @@ on_event(struct bufferevent *bev, short what, void *arg)
 	struct splice *s = arg;
 	struct splice_end *e = end_of(s, bev);
 
+	if ((what & BEV_EVENT_CONNECTED) != 0) {
+		s->connected = true;
+		if (s->end[0].open && !s->broken) {
+			forward(s, &s->end[0]);
+			settle(s);
+		}
+		return;
+	}
 	if (s->ended_by < 0)
 		s->ended_by = e == &s->end[1];
 	if ((what & BEV_EVENT_TIMEOUT) != 0 && (what & BEV_EVENT_READING) != 0) {
@@ -199,6 +204,9 @@ splice_init(struct splice *s, struct event_base *base, evutil_socket_t end0, evu
 			bufferevent_set_timeouts(bev, NULL, &stall);
 	}
 	bufferevent_setwatermark(s->end[0].bev, EV_READ, 0, cfg->held_max);
+	/* Without an address: it may be connecting. Else to be refused would read as an end. */
+	if (bufferevent_socket_connect(s->end[1].bev, NULL, 0) != 0)
+		abort();
 	bufferevent_enable(s->end[0].bev, EV_READ | EV_WRITE);
 	bufferevent_enable(s->end[1].bev, EV_READ | EV_WRITE);
 }
