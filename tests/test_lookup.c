@@ -642,6 +642,13 @@ START_TEST(bounded)
 		ck_assert(!knew || told.calls == 1);
 	}
 	ck_assert(known > 100 && known < HUNDREDS);
+	/* What is not to be kept takes nobody's place. */
+	m.ttl = 0;
+	for (unsigned i = 0; i < HUNDREDS; i++) {
+		snprintf(host, sizeof(host), "%u.fleeting.example", i);
+		told_of(b, host, &m);
+	}
+	ck_assert(knows(b, "hot.example", &told));
 	stop();
 }
 END_TEST
