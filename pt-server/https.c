@@ -292,14 +292,21 @@ on_freed(void *visitor)
 	free(visitor);
 }
 
-/* The oldest, a stranger if there is one. evhttp finds the connection at its end. */
-static void
-send_away(struct https *https)
+/* A stranger if there is one; NULL: nobody. */
+static struct visitor *
+oldest(struct https *https)
 {
 	struct visitor *v = TAILQ_FIRST(&https->strangers);
 
-	if (v == NULL)
-		v = TAILQ_FIRST(&https->regulars);
+	return v != NULL ? v : TAILQ_FIRST(&https->regulars);
+}
+
+/* evhttp finds the connection at its end. */
+static void
+send_away(struct https *https)
+{
+	struct visitor *v = oldest(https);
+
 	shutdown(bufferevent_getfd(v->bev), SHUT_RDWR);
 	leave(v);
 }
@@ -533,8 +540,7 @@ https_free(struct https *https)
 		event_free(https->listeners[i].retry);
 	/* They are freed from the loop, when there is no server any more. */
 	while (https->n_visitors > 0)
-		leave(!TAILQ_EMPTY(&https->strangers) ? TAILQ_FIRST(&https->strangers) :
-		      TAILQ_FIRST(&https->regulars));
+		leave(oldest(https));
 	if (https->http != NULL)
 		evhttp_free(https->http);
 	if (https->rotate != NULL)
