@@ -1,4 +1,4 @@
-/* What every Check program of ours shares: one suite, one main, hex. */
+/* What every Check program of ours shares: one suite, one main, hex, seeded numbers. */
 #ifndef SULTRY_TESTS_HARNESS_H
 #define SULTRY_TESTS_HARNESS_H
 
@@ -24,6 +24,14 @@
 		srunner_free(sr);                                           \
 		return failed == 0 ? 0 : 1;                                 \
 	}
+
+/* From a seed, the same on every run: below n, which is far below 2^31. */
+static inline uint64_t
+random_below(uint64_t *x, uint64_t n)
+{
+	*x = *x * 6364136223846793005u + 1442695040888963407u;
+	return (*x >> 33) % n;
+}
 
 /* Decodes hex; out must hold strlen(s) / 2 bytes. Returns their number. */
 static inline size_t

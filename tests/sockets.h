@@ -195,6 +195,37 @@ send_all(struct event_base *base, evutil_socket_t fd, const uint8_t *p, size_t n
 	}
 }
 
+/* For the hooks of tests: how many of n bytes may pass, up to a full stop. */
+static inline size_t
+up_to_full_stop(const uint8_t *p, size_t n)
+{
+	const uint8_t *stop = memchr(p, '.', n);
+
+	return stop == NULL ? n : (size_t)(stop - p) + 1;
+}
+
+/* A text is due behind each `every` bytes of a pattern that starts at `from`. */
+struct texts {
+	uint64_t from;
+	size_t every, asked, due; /* the caller sets due to every */
+};
+
+/* How many of the next n bytes go ahead of the next text; all of them: it is not due yet. */
+static inline size_t
+texts_ahead(struct texts *t, const uint8_t *p, size_t n)
+{
+	size_t k = t->due - t->asked;
+
+	check_pattern(p, t->from + t->asked, n);
+	if (n <= k) {
+		t->asked += n;
+		return n;
+	}
+	t->asked = t->due;
+	t->due += t->every;
+	return k;
+}
+
 /* A network of our own, so that there is only our traffic on lo. False where this is not
  * allowed. */
 static inline bool

@@ -372,14 +372,11 @@ START_TEST(reads_nothing_after_close)
 }
 END_TEST
 
-/* Up to a full stop. */
 static size_t
 admit_sentence(void *arg, const uint8_t *p, size_t n)
 {
-	const uint8_t *stop = memchr(p, '.', n);
-
 	ck_assert_ptr_eq(arg, &moves);
-	return stop == NULL ? n : (size_t)(stop - p) + 1;
+	return up_to_full_stop(p, n);
 }
 
 /* What is not for this session does not get into it, and its end is a reset. */
@@ -408,22 +405,13 @@ END_TEST
 #define EVERY 70001 /* bytes of the session between two texts */
 
 static char text[30001];
-static size_t asked, due;
+static struct texts texts;
 
 static size_t
 insert_at(void *arg, const uint8_t *p, size_t n)
 {
-	size_t k = due - asked;
-
 	ck_assert_ptr_eq(arg, &moves);
-	check_pattern(p, asked, n);
-	if (n <= k) {
-		asked += n;
-		return n;
-	}
-	asked = due;
-	due += EVERY;
-	return k;
+	return texts_ahead(&texts, p, n);
 }
 
 /* Byte number i of what the socket has to get. */
@@ -451,8 +439,7 @@ START_TEST(inserts)
 		setsockopt(far, SOL_SOCKET, SO_RCVBUF, &(int){ 1 }, sizeof(int));
 		l.insert.at = insert_at;
 		l.insert.text = text;
-		asked = 0;
-		due = EVERY;
+		texts = (struct texts){ .every = EVERY, .due = EVERY };
 		while (got < all) {
 			uint8_t buf[4096];
 			ssize_t n;

@@ -22,8 +22,7 @@ static uint64_t rng;
 static uint64_t
 below(uint64_t n)
 {
-	rng = rng * 6364136223846793005u + 1442695040888963407u;
-	return (rng >> 33) % n;
+	return random_below(&rng, n);
 }
 
 static size_t
@@ -110,6 +109,13 @@ stop(void)
 }
 
 static void
+is_over(bool reset)
+{
+	UNTIL(base, overs == 1);
+	ck_assert(last_reset == reset);
+}
+
+static void
 say(int i, const char *text)
 {
 	send_all(base, far[i], (const uint8_t *)text, strlen(text));
@@ -193,7 +199,8 @@ struct way {
 };
 
 static struct way ways[2];
-static size_t asked0, asked1, due, ahead_n;
+static struct texts texts;
+static size_t asked0, ahead_n;
 
 static size_t
 admit_all(void *arg, const uint8_t *p, size_t n)
@@ -207,17 +214,8 @@ admit_all(void *arg, const uint8_t *p, size_t n)
 static size_t
 every(void *arg, const uint8_t *p, size_t n)
 {
-	size_t k = due - asked1;
-
 	ck_assert_ptr_eq(arg, &looks);
-	check_pattern(p, ways[1].base + asked1, n);
-	if (n <= k) {
-		asked1 += n;
-		return n;
-	}
-	asked1 = due;
-	due += EVERY;
-	return k;
+	return texts_ahead(&texts, p, n);
 }
 
 /* Byte number k of what far end 1 - i gets from far end i. */
@@ -292,13 +290,13 @@ random_start(uint64_t seed, size_t least, void pair(evutil_socket_t fd[2]))
 		cfg.insert_at = every;
 		cfg.insert_text = text;
 	}
-	asked0 = asked1 = 0;
-	due = EVERY;
+	asked0 = 0;
 	for (int i = 0; i < 2; i++) {
 		ways[i] = (struct way){ .base = (uint64_t)i * 12345678,
 			.total = least + (size_t)below(below(4) == 0 ? 3 : 1 << 20) };
 		ways[i].expected = ways[i].total;
 	}
+	texts = (struct texts){ .from = ways[1].base, .every = EVERY, .due = EVERY };
 	ways[0].expected += ahead_n;
 	if (cfg.insert_at != NULL && ways[1].total > 0)
 		ways[1].expected += (ways[1].total - 1) / EVERY * (sizeof(text) - 1);
@@ -413,8 +411,7 @@ START_TEST(half_closes)
 		ck_assert_uint_eq(overs, 0);
 		shutdown(far[!first], SHUT_WR);
 		ck_assert_int_eq(read_end(base, far[first]), 0);
-		UNTIL(base, overs == 1);
-		ck_assert(!last_reset);
+		is_over(false);
 		ck_assert_int_eq(both.ended_by, first);
 		stop();
 	}
@@ -438,8 +435,7 @@ START_TEST(ends_before_it_is_open)
 		say(!first, "answer");
 		hears(first, "answer");
 		shutdown(far[!first], SHUT_WR);
-		UNTIL(base, overs == 1);
-		ck_assert(!last_reset);
+		is_over(false);
 		stop();
 	}
 	/* Both, without a word: nothing is left to be done. */
@@ -449,8 +445,7 @@ START_TEST(ends_before_it_is_open)
 	UNTIL(base, both.end[0].eof && both.end[1].eof);
 	ck_assert_uint_ge(looks, 2);
 	open_all("");
-	UNTIL(base, overs == 1);
-	ck_assert(!last_reset);
+	is_over(false);
 	ck_assert_int_eq(read_end(base, far[0]), 0);
 	ck_assert_int_eq(read_end(base, far[1]), 0);
 	stop();
@@ -469,8 +464,7 @@ START_TEST(resets)
 			}
 			reset_tcp(far[from]);
 			far[from] = -1;
-			UNTIL(base, overs == 1);
-			ck_assert(last_reset);
+			is_over(true);
 			ck_assert_int_eq(both.ended_by, from);
 			ck_assert_int_eq(read_end(base, far[!from]), ECONNRESET);
 			stop();
@@ -648,8 +642,7 @@ START_TEST(one_way_open)
 	open_all("");
 	hears(1, "mine");
 	ck_assert_int_eq(read_end(base, far[1]), 0);
-	UNTIL(base, overs == 1);
-	ck_assert(!last_reset);
+	is_over(false);
 	stop();
 }
 END_TEST
@@ -701,8 +694,7 @@ START_TEST(an_end_that_takes_nothing_is_given_up)
 		hears(to, "hello");
 		ck_assert_uint_eq(overs, 0);
 		flood(!to);
-		UNTIL(base, overs == 1);
-		ck_assert(last_reset);
+		is_over(true);
 		ck_assert_int_eq(both.ended_by, to);
 		stop();
 	}
@@ -737,8 +729,7 @@ START_TEST(half_closed_for_so_long)
 	shutdown(far[1], SHUT_WR);
 	hears(0, "answer");
 	ck_assert_int_eq(read_end(base, far[0]), 0);
-	UNTIL(base, overs == 1);
-	ck_assert(!last_reset);
+	is_over(false);
 	ck_assert_int_eq(both.ended_by, 1);
 	ck_assert_int_eq(read_end(base, far[1]), 0);
 	stop();
@@ -756,14 +747,11 @@ END_TEST
 
 /* --- what may pass, and what is added ------------------------------------------------------ */
 
-/* Up to a full stop. */
 static size_t
 admit_sentence(void *arg, const uint8_t *p, size_t n)
 {
-	const uint8_t *end = memchr(p, '.', n);
-
 	ck_assert_ptr_eq(arg, &looks);
-	return end == NULL ? n : (size_t)(end - p) + 1;
+	return up_to_full_stop(p, n);
 }
 
 START_TEST(admits_so_much)
@@ -781,8 +769,8 @@ START_TEST(admits_so_much)
 	keep = true; /* a reset would take what it overtakes */
 	say(0, "this.to another");
 	hears(1, "this.");
-	UNTIL(base, overs == 1);
-	ck_assert(last_reset && both.overran);
+	is_over(true);
+	ck_assert(both.overran);
 	ck_assert_int_eq(both.ended_by, 0);
 	ck_assert_uint_eq(both.end[0].passed, 12);
 	ck_assert(is_silent(base, far[1]));
@@ -799,8 +787,8 @@ START_TEST(admits_so_much)
 	keep = true;
 	open_all("to ");
 	hears(1, "to you.");
-	UNTIL(base, overs == 1);
-	ck_assert(last_reset && both.overran);
+	is_over(true);
+	ck_assert(both.overran);
 	ck_assert(is_silent(base, far[1]));
 	stop();
 }
@@ -822,8 +810,8 @@ START_TEST(admits_nothing)
 	say(0, "x");
 	UNTIL(base, held(0) == 1);
 	open_all("");
-	UNTIL(base, overs == 1);
-	ck_assert(last_reset && both.overran);
+	is_over(true);
+	ck_assert(both.overran);
 	ck_assert_int_eq(both.ended_by, 0);
 	ck_assert_int_eq(read_end(base, far[1]), ECONNRESET);
 	stop();
@@ -832,15 +820,17 @@ END_TEST
 
 static const char answer[] = "|HTTP/1.1 200 OK|a: b||c: d|";
 
+static size_t asked, due;
+
 /* Ahead of each bar. */
 static size_t
 at_bars(void *arg, const uint8_t *p, size_t n)
 {
 	ck_assert_ptr_eq(arg, &looks);
-	for (size_t k = 0; k < n; k++, asked1++) {
-		ck_assert_int_eq(p[k], answer[asked1]);
-		if (p[k] == '|' && due <= asked1) {
-			due = asked1 + 1; /* this one is done */
+	for (size_t k = 0; k < n; k++, asked++) {
+		ck_assert_int_eq(p[k], answer[asked]);
+		if (p[k] == '|' && due <= asked) {
+			due = asked + 1; /* this one is done */
 			return k;
 		}
 	}
@@ -868,7 +858,7 @@ start_bars(void)
 {
 	cfg.insert_at = at_bars;
 	cfg.insert_text = "+";
-	asked1 = due = 0;
+	asked = due = 0;
 	start();
 }
 
@@ -956,8 +946,7 @@ START_TEST(end1_is_still_connecting)
 		shutdown(far[1], SHUT_WR);
 		hears(0, "answer");
 		ck_assert_int_eq(read_end(base, far[0]), 0);
-		UNTIL(base, overs == 1);
-		ck_assert(!last_reset);
+		is_over(false);
 		close(listener);
 		stop();
 	}
@@ -979,8 +968,7 @@ START_TEST(end1_refuses)
 		start_with(near[0], begin_connect(&at));
 		if (open)
 			open_all("ahead");
-		UNTIL(base, overs == 1);
-		ck_assert(last_reset);
+		is_over(true);
 		ck_assert_int_eq(both.ended_by, 1);
 		ck_assert_int_eq(read_end(base, far[0]), ECONNRESET);
 		stop();

@@ -30,13 +30,6 @@ end(struct stream_tx *tx, struct stream_rx *rx)
 	ck_assert_ptr_null(rx->held.mem);
 }
 
-static uint64_t
-below(uint64_t *x, uint64_t n)
-{
-	*x = *x * 6364136223846793005u + 1442695040888963407u;
-	return (*x >> 33) % n;
-}
-
 /* ---- against a model: two counters and one array ---- */
 
 #define must(what)                                                             \
@@ -48,11 +41,11 @@ below(uint64_t *x, uint64_t n)
 static void
 random_step(uint64_t run, uint64_t *x, struct stream_tx *tx, struct stream_rx *rx)
 {
-	uint64_t put = stream_tx_end(tx), n = below(x, 300), received = stream_rx_received(rx), at;
+	uint64_t put = stream_tx_end(tx), n = random_below(x, 300), received = stream_rx_received(rx), at;
 	const uint8_t *p = NULL;
 	size_t have;
 
-	switch (below(x, 6)) {
+	switch (random_below(x, 6)) {
 	case 0:
 		n = n < stream_tx_room(tx) ? n : stream_tx_room(tx);
 		n = n < KEPT - put ? n : KEPT - put;
@@ -60,7 +53,7 @@ random_step(uint64_t run, uint64_t *x, struct stream_tx *tx, struct stream_rx *r
 		must(stream_tx_end(tx) == put + n);
 		break;
 	case 1: /* any range that is held, in any order, again and again */
-		at = tx->base + below(x, tx->held.n + 1);
+		at = tx->base + random_below(x, tx->held.n + 1);
 		have = stream_tx_peek(tx, at, &p);
 		must(at + have == put || have == 0);
 		n = n < have ? n : have;
@@ -71,16 +64,16 @@ random_step(uint64_t run, uint64_t *x, struct stream_tx *tx, struct stream_rx *r
 	case 2:
 		have = stream_rx_peek(rx, &p);
 		must(have == 0 || memcmp(p, text + rx->taken, have) == 0);
-		stream_rx_take(rx, (size_t)below(x, have + 1), below(x, 1000), 10);
+		stream_rx_take(rx, (size_t)random_below(x, have + 1), random_below(x, 1000), 10);
 		break;
 	case 3: /* an old or a new acknowledgement */
-		at = below(x, received + 1);
-		must(stream_tx_ack(tx, below(x, 3) ? received : at, rx->limit - below(x, 20)));
+		at = random_below(x, received + 1);
+		must(stream_tx_ack(tx, random_below(x, 3) ? received : at, rx->limit - random_below(x, 20)));
 		break;
 	case 4:
 		if (tx->fin)
 			must(stream_rx_fin(rx, put) != STREAM_BAD);
-		else if (put == KEPT || below(x, 200) == 0)
+		else if (put == KEPT || random_below(x, 200) == 0)
 			stream_tx_fin(tx);
 		break;
 	default:
@@ -103,8 +96,8 @@ START_TEST(random_operations)
 	for (uint64_t run = 0; run < RUNS; run++) {
 		uint64_t x = run;
 
-		begin(&tx, &rx, below(&x, 2) ? 1 << 20 : 500);
-		rx.window = 20 + (uint32_t)below(&x, 2000);
+		begin(&tx, &rx, random_below(&x, 2) ? 1 << 20 : 500);
+		rx.window = 20 + (uint32_t)random_below(&x, 2000);
 		rx.limit = tx.limit = rx.window;
 		for (int i = 0; i < 400 && !rx.fin_taken; i++)
 			random_step(run, &x, &tx, &rx);

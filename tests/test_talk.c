@@ -1,14 +1,8 @@
 /* Conversations before the payload: exact lengths, and not one byte too many is taken. */
 #include "tests/harness.h"
 
-#include <errno.h>
-#include <event2/event.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
 #include "common/net/talk.h"
+#include "tests/sockets.h"
 
 /* Asks for 1, 2, 3 bytes and so on up to LAST, each all of that value, and answers each with
  * `answer` bytes of it. */
@@ -119,13 +113,6 @@ END_TEST
 
 /* ---- over a socket ---- */
 
-static void
-pair(int fd[2])
-{
-	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, fd), 0);
-	ck_assert_int_eq(fcntl(fd[0], F_SETFL, O_NONBLOCK), 0);
-}
-
 START_TEST(run_byte_by_byte)
 {
 	uint8_t bytes[SAID + 7], answer[3 * LAST], rest[16];
@@ -134,7 +121,7 @@ START_TEST(run_byte_by_byte)
 	short wait;
 	int fd[2], err;
 
-	pair(fd);
+	pair_unix(fd);
 	begin(&t, 3);
 	for (size_t i = 0; i < n - 1; i++) {
 		ck_assert_int_eq(talk_run(&t, fd[0], &wait, &err), TALK_MORE);
@@ -191,7 +178,7 @@ START_TEST(run_when_the_socket_takes_a_part)
 		size_t got = 0;
 		ssize_t r;
 
-		pair(fd);
+		pair_unix(fd);
 		begin(&t, 50);
 		ck_assert_int_eq(write(fd[1], bytes, n), (ssize_t)n);
 		/* At one byte a time, it has too much to do for one turn. */
@@ -223,7 +210,7 @@ START_TEST(run_when_the_socket_is_full)
 	short wait;
 	int fd[2], err;
 
-	pair(fd);
+	pair_unix(fd);
 	while ((r = write(fd[0], &byte, 1)) == 1)
 		full++;
 	begin(&t, 200);
@@ -255,7 +242,7 @@ START_TEST(run_with_a_peer_that_hangs_up)
 	int fd[2], err;
 
 	for (size_t cut = 0; cut < n; cut++) {
-		pair(fd);
+		pair_unix(fd);
 		begin(&t, 1);
 		ck_assert_int_eq(write(fd[1], bytes, cut), (ssize_t)cut);
 		ck_assert_int_eq(shutdown(fd[1], SHUT_WR), 0);
@@ -266,7 +253,7 @@ START_TEST(run_with_a_peer_that_hangs_up)
 		close(fd[1]);
 	}
 	/* Nobody is there to take the answer: no SIGPIPE either. */
-	pair(fd);
+	pair_unix(fd);
 	begin(&t, 1);
 	ck_assert_int_eq(write(fd[1], bytes, 1), 1);
 	close(fd[1]);
@@ -283,7 +270,7 @@ START_TEST(run_with_a_step_that_refuses)
 	short wait;
 	int fd[2], err;
 
-	pair(fd);
+	pair_unix(fd);
 	begin(&t, 1);
 	ck_assert_int_eq(write(fd[1], "x", 1), 1);
 	ck_assert_int_eq(talk_run(&t, fd[0], &wait, &err), TALK_BAD);
@@ -309,7 +296,7 @@ START_TEST(run_gives_the_loop_a_turn)
 	short wait;
 	int fd[2], err, runs = 0;
 
-	pair(fd);
+	pair_unix(fd);
 	steps = 0;
 	talk_init(&t, endless);
 	talk_want(&t, 1);
